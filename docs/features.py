@@ -1,0 +1,108 @@
+"""The README's table of what labstack can do, made from the marks on the tests that show it.
+
+A test says what it shows: `@pytest.mark.feature("TCP", "retransmission by RFC 6298")`. `make features`
+runs this file: pytest collects the marks (tests/conftest.py writes them down), and the part of
+README.md between the two comments below is written anew. tests/test_readme.py fails when the README
+claims anything else, so it cannot claim what no test shows.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BEGIN = "<!-- features: written by `make features` from the marks on the tests -->"
+END = "<!-- end of features -->"
+
+# From the wire up, as in the book; areas that are not named here follow in alphabetical order.
+AREAS = [
+    "Simulation",
+    "Physical layer",
+    "Link layer",
+    "IPv4",
+    "IPv6",
+    "ICMP",
+    "Routing",
+    "NAT",
+    "Multicast",
+    "UDP",
+    "TCP",
+    "Congestion control",
+    "Sockets",
+    "Applications",
+    "Real wires",
+    "Observation",
+    "Book",
+    "Labs",
+]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What one mark says: `test` ("tests/test_x.py::test_y") shows `text`.
+
+    `idle` names a mark that keeps the test from ever running or counting.
+    """
+
+    area: str
+    text: str
+    test: str
+    idle: str = ""
+
+
+def collect() -> list[Feature]:
+    """All features that the tests are marked with, each (area, text, test) once.
+
+    Raises RuntimeError with pytest's words when the tests cannot be collected.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        marks = Path(folder, "marks.json")
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", f"--features-to={marks}", "tests"]
+        # Inside a test run, pytest's and xdist's own variables would turn this run into a worker.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"pytest could not collect the tests:\n{done.stdout}{done.stderr}")
+        return [Feature(**mark) for mark in json.loads(marks.read_text(encoding="utf-8"))]
+
+
+def table(features: list[Feature]) -> str:
+    """The table in Markdown: areas from the wire up, and within each in alphabetical order."""
+
+    def place(row: tuple[str, str]) -> tuple[int, str, str]:
+        area, text = row
+        return (AREAS.index(area) if area in AREAS else len(AREAS), area, text.lower())
+
+    tests: dict[tuple[str, str], set[str]] = {}
+    for feature in features:
+        tests.setdefault((feature.area, feature.text), set()).add(feature.test)
+    lines = ["| area | feature | shown by |", "|---|---|---|"]
+    for area, text in sorted(tests, key=place):
+        shown_by = "<br>".join(f"`{test}`" for test in sorted(tests[area, text]))
+        lines.append(f"| {area} | {text} | {shown_by} |")
+    return "\n".join(lines)
+
+
+def split(readme: str) -> tuple[str, str, str]:
+    """What stands before, between and after the two comments. Raises ValueError when they are not there."""
+    before, begin, rest = readme.partition(BEGIN)
+    between, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md has lost the comments around its table:\n{BEGIN}\n{END}")
+    return before, between.strip(), after
+
+
+def main() -> None:
+    features = collect()
+    before, _, after = split(README.read_text(encoding="utf-8"))
+    README.write_text(f"{before}{BEGIN}\n{table(features)}\n{END}{after}", encoding="utf-8")
+    print(f"README.md: {len({(f.area, f.text) for f in features})} features")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What all tests share: the marks for features, and what a test may need of the machine.
+
+A test marked `linux`, `container` or `browser` is skipped, with the reason, on a machine that cannot
+run it. In CI (CI=true) nothing that the README claims may be skipped: there, a test with a `feature`
+mark that skips has failed.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+# A test that is green today and red tomorrow on the same code teaches nothing: in CI hypothesis draws
+# the same examples each time. Elsewhere it goes on looking for new ones.
+settings.register_profile("labstack", deadline=None, derandomize=IN_CI)
+settings.load_profile("labstack")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--features-to", metavar="FILE", help="write the collected feature marks there")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    target = session.config.getoption("--features-to")
+    if not target:
+        return
+    marks = set()
+    for item in session.items:
+        idle = next((name for name in ("skip", "xfail") if _always(item, name)), "")
+        for mark in item.iter_markers("feature"):
+            if len(mark.args) != 2 or mark.kwargs or not all(isinstance(word, str) for word in mark.args):
+                raise pytest.UsageError(f"{item.nodeid}: write @pytest.mark.feature(area, text), two strings")
+            marks.add((*mark.args, item.nodeid.split("[")[0], idle))
+    names = ("area", "text", "test", "idle")
+    Path(target).write_text(json.dumps([dict(zip(names, mark, strict=True)) for mark in sorted(marks)]))
+
+
+def _always(item: pytest.Item, name: str) -> bool:
+    """Whether `item` carries the mark `name` without a condition: it never runs, or never counts."""
+    return any(not mark.args and "condition" not in mark.kwargs for mark in item.iter_markers(name))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name, missing in MACHINE.items():
+        if item.get_closest_marker(name) and (reason := missing()):
+            pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("feature"):
+        report.outcome = "failed"
+        report.longrepr = f"README.md claims what this test shows, but it was skipped: {report.longrepr}"
+    return report
+
+
+@cache
+def _no_linux() -> str:
+    """Why no TAP can be made in a network namespace here, or nothing."""
+    if not sys.platform.startswith("linux"):
+        return "needs Linux"
+    if not shutil.which("unshare") or not shutil.which("ip"):
+        return "needs the commands unshare and ip (util-linux, iproute2)"
+    namespace = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-Urn"]
+    command = [*namespace, "ip", "tuntap", "add", "mode", "tap", "name", "probe0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"no TAP in a network namespace: {done.stderr.strip()}" if done.returncode else ""
+
+
+@cache
+def _no_container() -> str:
+    return "" if shutil.which("docker") else "needs the command docker"
+
+
+@cache
+def _no_browser() -> str:
+    return "" if shutil.which("chromium") else "needs chromium"
+
+
+MACHINE = {"linux": _no_linux, "container": _no_container, "browser": _no_browser}
