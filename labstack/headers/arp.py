@@ -86,7 +86,9 @@ class ARP:
             raise HeaderError(BAD_PROTOCOL)
         if hardware_length != 6 or protocol_length != 4:
             raise HeaderError(BAD_LENGTH)
-        return cls(operation, MAC(sender_mac), IPv4Address(sender_ip), MAC(target_mac), IPv4Address(target_ip))
+        return cls(
+            operation, MAC(sender_mac), IPv4Address(sender_ip), MAC(target_mac), IPv4Address(target_ip)
+        )
 
     def pack(self) -> bytes:
         return _MESSAGE.pack(

@@ -76,9 +76,9 @@ class Ethernet:
 def fcs(frame: Buffer) -> bytes:
     """The frame check sequence of `frame` (header, payload and padding), as its four bytes stand on the wire.
 
-    A CRC is a polynomial, sent from its highest power down; Ethernet sends each byte from its lowest bit up. `crc32`
-    works with the bits mirrored, so its result holds the highest power in its lowest bit: sent lowest byte first, and
-    each byte lowest bit first, the powers leave in the right order. IEEE 802.3 §3.2.9.
+    A CRC is a polynomial, sent from its highest power down; Ethernet sends each byte from its lowest bit up.
+    `crc32` works with the bits mirrored, so its result holds the highest power in its lowest bit: sent lowest
+    byte first, and each byte lowest bit first, the powers leave in the right order. IEEE 802.3 §3.2.9.
     """
     return zlib.crc32(frame).to_bytes(FCS_LENGTH, "little")
 

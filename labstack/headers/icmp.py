@@ -11,7 +11,8 @@
     | an error is about: its IP header and at least 8 bytes more    |
     +---------------------------------------------------------------+
 
-RFC 792; RFC 1122 §3.2.2 (more codes), RFC 1191 (the next hop's MTU), RFC 1812 §4.3.2.3 (quote more than 8 bytes).
+RFC 792; RFC 1122 §3.2.2 (more codes), RFC 1191 (the next hop's MTU), RFC 1812 §4.3.2.3 (quote more than 8
+bytes).
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class ICMP:
     checksum: int = field(default=0, compare=False)
 
     FIELDS: ClassVar[tuple[Field, ...]] = (
-        Field("type", 8, "what the message is: 0 echo reply, 3 unreachable, 8 echo request, 11 time exceeded"),
+        Field("type", 8, "what it is: 0 echo reply, 3 unreachable, 8 echo request, 11 time exceeded"),
         Field("code", 8, "which of its type"),
         Field("checksum", 16, "the one's complement of the sum of the whole message's 16-bit words"),
         Field("rest", 32, "by type: identifier and sequence number, a gateway, the next hop's MTU, or zero"),
@@ -88,8 +89,9 @@ class ICMP:
 
     @classmethod
     def parse(cls, data: Buffer, offset: int = 0, verify: bool = True) -> Self:
-        """Read the header of the message that fills `data` from `offset` to its end. Raises HeaderError; `verify` off
-        reads a message of which only the front is there, as an ICMP error quotes it."""
+        """Read the header of the message that fills `data` from `offset` to its end. Raises HeaderError.
+
+        With `verify` off, only the front of the message need be there, as when an ICMP error quotes it."""
         try:
             type_, code, found, rest = _HEADER.unpack_from(data, offset)
         except struct.error:

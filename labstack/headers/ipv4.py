@@ -118,11 +118,12 @@ class IPv4:
 
     @classmethod
     def parse_quoted(cls, data: Buffer, offset: int = 0) -> Self:
-        """Read a header that stands in an ICMP error, which quotes only the front of a datagram (RFC 792): neither
-        its total length nor its checksum is checked."""
+        """Read a header that stands in an ICMP error, which quotes only the front of a datagram (RFC 792):
+        neither its total length nor its checksum is checked."""
         try:
             (
-                version_ihl, tos, total_length, identification, flags_offset, ttl, protocol, header_checksum, src, dst,
+                version_ihl, tos, total_length, identification, flags_offset,
+                ttl, protocol, header_checksum, src, dst,
             ) = _HEADER.unpack_from(data, offset)  # fmt: skip
         except struct.error:
             raise HeaderError(TRUNCATED) from None
@@ -192,7 +193,7 @@ class IPv4:
 def pseudo_sum(src: IPAddress, dst: IPAddress, protocol: int, length: int) -> int:
     """The sum of the pseudo-header that TCP and UDP put in front of their checksum, for `core.checksum`.
 
-    It is not sent: it ties a segment to its addresses. `length` is that of the transport header and payload, in bytes.
-    RFC 9293 §3.1, RFC 768.
+    It is not sent: it ties a segment to its addresses. `length` is that of the transport header and payload,
+    in bytes. RFC 9293 §3.1, RFC 768.
     """
     return int.from_bytes(src + dst, "big") + protocol + length

@@ -1,10 +1,10 @@
 """Segmentation: one long TCP segment in, frames of the right size out, each with its own header and checksum.
 
-TCP hands the device a segment that may be many times too long, with an unfinished header in front: Ethernet, IPv4 and
-TCP, where the IPv4 length is that of the whole and the TCP checksum field holds only the sum of the pseudo-header. A
-device with offload passes it on like that; this is the plain step for all others. Linux does the same in software
-under the name of generic segmentation offload, GSO, where a network card cannot (`tcp_gso_segment` and
-`inet_gso_segment`), and a virtio device says the same in its header: NEEDS_CSUM, and `gso_size` for the segment size.
+TCP hands the device a segment that may be many times too long, with an unfinished header in front: Ethernet,
+IPv4 and TCP, where the IPv4 length is that of the whole and the TCP checksum field holds only the sum of the
+pseudo-header. A device with offload passes it on like that; this is the plain step for all others. In Linux
+it is generic segmentation offload, GSO, done in software where a network card cannot (`inet_gso_segment`,
+`tcp_gso_segment`); a virtio device says the same in its header: NEEDS_CSUM, and `gso_size`, the segment size.
 
 What changes from piece to piece:
 
@@ -26,15 +26,15 @@ from labstack.headers.ethernet import LENGTH as IP_AT
 from labstack.headers.tcp import CHECKSUM_AT, CWR, FIN, PSH
 
 _UINT16 = struct.Struct(">H")
-_LENGTH_AND_IDENTIFICATION = struct.Struct(">HH")
+_TWO_UINT16 = struct.Struct(">HH")
 _UINT32 = struct.Struct(">I")
 
 
 def segment(header: bytes, payload: Buffer, segment_size: int) -> Iterator[tuple[bytes, Buffer]]:
-    """Frames of at most `segment_size` bytes of payload, as (header, payload) pairs that go out one after the other.
+    """Frames of at most `segment_size` bytes of payload, as (header, payload) pairs in the order to be sent.
 
-    `header` is Ethernet + IPv4 + TCP, unfinished as described above. A segment size of 0 says that it is finished:
-    then it is handed on as it is. Payloads are views of the one given: nothing is copied.
+    `header` is Ethernet + IPv4 + TCP, unfinished as described above. A segment size of 0 says that it is
+    finished: then it is handed on as it is. Payloads are views of the one given: nothing is copied.
     """
     if segment_size == 0:
         yield header, payload
@@ -57,7 +57,7 @@ def _cut(header: bytes, payload: Buffer, segment_size: int, tcp_at: int) -> Iter
     view = memoryview(payload)
     size = len(view)
     header_length = len(header) - IP_AT
-    whole_length, identification = _LENGTH_AND_IDENTIFICATION.unpack_from(header, IP_AT + 2)
+    whole_length, identification = _TWO_UINT16.unpack_from(header, IP_AT + 2)
     (seq,) = _UINT32.unpack_from(header, tcp_at + 4)
     (pseudo,) = _UINT16.unpack_from(header, tcp_at + CHECKSUM_AT)
     flags = header[tcp_at + 13]
@@ -65,7 +65,7 @@ def _cut(header: bytes, payload: Buffer, segment_size: int, tcp_at: int) -> Iter
     for at in range(0, size, segment_size):
         piece = view[at : at + segment_size]
         length = header_length + len(piece)
-        _LENGTH_AND_IDENTIFICATION.pack_into(frame, IP_AT + 2, length, (identification + at // segment_size) & 0xFFFF)
+        _TWO_UINT16.pack_into(frame, IP_AT + 2, length, (identification + at // segment_size) & 0xFFFF)
         _UINT16.pack_into(frame, IP_AT + 10, 0)
         _UINT16.pack_into(frame, IP_AT + 10, finish(int.from_bytes(frame[IP_AT:tcp_at], "big")))
         _UINT32.pack_into(frame, tcp_at + 4, (seq + at) & 0xFFFFFFFF)

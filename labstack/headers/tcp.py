@@ -18,8 +18,8 @@
     |           Options, padded to a multiple of 4 bytes            |
     +---------------------------------------------------------------+
 
-RFC 9293 §3.1 (header), §3.2 (options); ECE and CWR are RFC 3168, AE is RFC 9768; window scale and timestamps are
-RFC 7323, SACK is RFC 2018.
+RFC 9293 §3.1 (header), §3.2 (options); ECE and CWR are RFC 3168, AE is RFC 9768; window scale and timestamps
+are RFC 7323, SACK is RFC 2018.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from labstack.headers.header import Field, HeaderError
 
 TRUNCATED = Rule("tcp.truncated", "the segment ends inside its header", "RFC 9293 §3.1")
 BAD_HEADER_LENGTH = Rule("tcp.bad_header_length", "the data offset is below 20 bytes", "RFC 9293 §3.1")
-BAD_CHECKSUM = Rule("tcp.bad_checksum", "the checksum over pseudo-header and segment is wrong", "RFC 9293 §3.1")
+BAD_CHECKSUM = Rule("tcp.bad_checksum", "the checksum over the segment is wrong", "RFC 9293 §3.1")
 
 LENGTH = 20
 """The length of a header without options, in bytes."""
@@ -102,36 +102,35 @@ class TCP:
 
     @classmethod
     def parse(cls, data: Buffer, offset: int = 0) -> Self:
-        """Read the header at `offset`. The checksum is not verified: that takes the addresses, see `verify`; nor are
-        the options read, see `Options.parse`. Raises HeaderError."""
+        """Read the header at `offset`. Raises HeaderError. The checksum is not verified: that takes the
+        addresses, see `verify`; nor are the options read, see `Options.parse`."""
         try:
-            src_port, dst_port, seq, ack, offset_flags, window, found, urgent = _HEADER.unpack_from(data, offset)
+            src_port, dst_port, seq, ack, word, window, found, urgent = _HEADER.unpack_from(data, offset)
         except struct.error:
             raise HeaderError(TRUNCATED) from None
         options = b""
-        header_length = offset_flags >> 12 << 2
+        header_length = word >> 12 << 2
         if header_length != LENGTH:
             if header_length < LENGTH:
                 raise HeaderError(BAD_HEADER_LENGTH)
             if header_length > len(data) - offset:
                 raise HeaderError(TRUNCATED)
             options = bytes(data[offset + LENGTH : offset + header_length])
-        return cls(
-            src_port, dst_port, seq, ack, offset_flags & _FLAG_MASK, window, found, urgent, options, header_length
-        )
+        flags = word & _FLAG_MASK
+        return cls(src_port, dst_port, seq, ack, flags, window, found, urgent, options, header_length)
 
     def pack(self) -> bytes:
-        """The header's bytes, with the checksum field as it stands (see `with_checksum`); options are padded with
-        zeros to a multiple of 4 bytes. Raises ValueError if they or the flags do not fit."""
+        """The header's bytes, with the checksum field as it stands (see `with_checksum`); options are padded
+        with zeros to a multiple of 4 bytes. Raises ValueError if they or the flags do not fit."""
         options = self.options
-        offset_flags = 0x5000 | self.flags
+        word = 0x5000 | self.flags
         if options:
             options += bytes(-len(options) % 4)
-            offset_flags += len(options) << 10
+            word += len(options) << 10
         if len(options) > MAX_OPTIONS or self.flags > _FLAG_MASK:
             raise ValueError(f"{self} does not fit: options ≤ 40 bytes, flags ≤ 12 bits")
         header = _HEADER.pack(
-            self.src_port, self.dst_port, self.seq, self.ack, offset_flags, self.window, self.checksum, self.urgent
+            self.src_port, self.dst_port, self.seq, self.ack, word, self.window, self.checksum, self.urgent
         )
         return header + options if options else header
 
@@ -140,7 +139,7 @@ _QUOTED = struct.Struct(">HHI")
 
 
 def parse_quoted(data: Buffer, offset: int = 0) -> tuple[int, int, int]:
-    """Source port, destination port and sequence number, from the 8 bytes that an ICMP error quotes (RFC 5927 §4)."""
+    """Source port, destination port, sequence number: the 8 bytes that an ICMP error quotes (RFC 5927 §4)."""
     try:
         src_port, dst_port, seq = _QUOTED.unpack_from(data, offset)
     except struct.error:
@@ -149,7 +148,7 @@ def parse_quoted(data: Buffer, offset: int = 0) -> tuple[int, int, int]:
 
 
 def with_checksum(header: bytes, payload: Buffer, pseudo_sum: int) -> bytes:
-    """The TCP header `header` with the checksum for this payload in its place; what stood there does not count."""
+    """The TCP header with the checksum for this payload in its place; what stood there does not count."""
     front, back = header[:CHECKSUM_AT], header[CHECKSUM_AT + 2 :]
     total = pseudo_sum + int.from_bytes(front, "big") + int.from_bytes(back, "big")
     return front + finish(ones_sum(payload, total)).to_bytes(2, "big") + back
@@ -171,7 +170,7 @@ END, NOP, MSS, WINDOW_SCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5
 _MSS = struct.Struct(">BBH")
 _TWO_NUMBERS = struct.Struct(">II")
 _ALIGNED_TIMESTAMPS = b"\x01\x01\x08\x0a"
-"""Two NOPs and a timestamps option: what nearly every segment of a long connection carries (RFC 7323 appendix A)."""
+"""Two NOPs and a timestamps option: what nearly every segment carries (RFC 7323 appendix A)."""
 
 
 @dataclass(slots=True)
@@ -193,8 +192,8 @@ class Options:
 
     @classmethod
     def parse(cls, raw: Buffer) -> Self:
-        """Read options. Never raises: unknown kinds are kept, a known kind with a wrong length is taken for unknown,
-        and a length that cannot be ends the reading (RFC 9293 §3.1, MUST-6 and MUST-7)."""
+        """Read options. Never raises: unknown kinds are kept, a known kind with a wrong length is taken for
+        unknown, and a length that cannot be ends the reading (RFC 9293 §3.1, MUST-6 and MUST-7)."""
         if len(raw) == 12 and raw[:4] == _ALIGNED_TIMESTAMPS:
             return cls(timestamps=_TWO_NUMBERS.unpack_from(raw, 4))
         options = cls()
@@ -232,8 +231,8 @@ class Options:
                 self.malformed = True
 
     def pack(self) -> bytes:
-        """The options' bytes, a multiple of 4: each known option fills whole words, with NOPs in front (SACK permitted
-        shares its words with the timestamps), and zeros end the list. Raises ValueError above 40 bytes."""
+        """The options' bytes, a multiple of 4: each known option fills whole words, with NOPs in front (SACK
+        permitted shares its words with the timestamps), and zeros end the list. ValueError above 40 bytes."""
         raw = b""
         if self.mss is not None:
             raw += _MSS.pack(MSS, 4, self.mss)

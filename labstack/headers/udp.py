@@ -23,7 +23,7 @@ from labstack.headers.header import Field, HeaderError
 
 TRUNCATED = Rule("udp.truncated", "fewer bytes arrived than the header promises", "RFC 768")
 BAD_LENGTH = Rule("udp.bad_length", "the length is below the header's own 8 bytes", "RFC 768")
-BAD_CHECKSUM = Rule("udp.bad_checksum", "the checksum over pseudo-header and datagram is wrong", "RFC 1122 §4.1.3.4")
+BAD_CHECKSUM = Rule("udp.bad_checksum", "the checksum over the datagram is wrong", "RFC 1122 §4.1.3.4")
 
 LENGTH = 8
 
@@ -50,8 +50,8 @@ class UDP:
 
     @classmethod
     def parse(cls, data: Buffer, offset: int = 0) -> Self:
-        """Read the header at `offset` of a buffer that holds the whole datagram. The checksum is not yet verified:
-        that takes the addresses, see `verify`. Raises HeaderError."""
+        """Read the header at `offset` of a buffer that holds the whole datagram. Raises HeaderError. The
+        checksum is not verified: that takes the addresses, see `verify`."""
         header = cls.parse_quoted(data, offset)
         if header.length > len(data) - offset:
             raise HeaderError(TRUNCATED)
@@ -61,7 +61,7 @@ class UDP:
 
     @classmethod
     def parse_quoted(cls, data: Buffer, offset: int = 0) -> Self:
-        """Read a header that stands in an ICMP error, which may quote no more than these 8 bytes (RFC 792)."""
+        """Read a header that an ICMP error quotes, which may be all there is of the datagram (RFC 792)."""
         try:
             src_port, dst_port, length, found = _HEADER.unpack_from(data, offset)
         except struct.error:
@@ -69,12 +69,12 @@ class UDP:
         return cls(src_port, dst_port, length, found)
 
     def pack(self, pseudo_sum: int | None = None, payload: Buffer = b"") -> bytes:
-        """The header's 8 bytes for this payload: length and checksum computed, `pseudo_sum` being the sum of the
-        pseudo-header. Without a `pseudo_sum`, the fields as they stand."""
+        """The header's 8 bytes for this payload: length and checksum computed, `pseudo_sum` being the sum of
+        the pseudo-header. Without a `pseudo_sum`, the fields as they stand."""
         if pseudo_sum is None:
             return _HEADER.pack(self.src_port, self.dst_port, self.length, self.checksum)
         length = LENGTH + len(payload)
-        # A checksum that comes out as 0 is sent as 0xFFFF, the other zero of one's complement, for 0 says "none".
+        # A checksum of 0 is sent as 0xFFFF, the other zero of one's complement: 0 says "not computed".
         value = finish(ones_sum(payload, pseudo_sum + self.src_port + self.dst_port + length)) or 0xFFFF
         return _HEADER.pack(self.src_port, self.dst_port, length, value)
 
