@@ -36,8 +36,8 @@ def test_an_example():
 
 
 def divide(message: bytes) -> int:
-    """CRC-32 by the definition of IEEE 802.3 §3.2.9: bits in the order they are sent, the first 32 complemented,
-    times x³², divided by G(x), the remainder complemented. Its highest power is sent first."""
+    """CRC-32 by the definition of IEEE 802.3 §3.2.9: bits in the order they are sent, the first 32
+    complemented, times x³², divided by G(x), the remainder complemented. Its highest power is sent first."""
     bits = [byte >> at & 1 for byte in message for at in range(8)] + [0] * 32
     for at in range(32):
         bits[at] ^= 1

@@ -43,8 +43,8 @@ def headers(draw):
     payload = draw(st.binary(max_size=60))
     ours = IPv4(
         draw(addresses), draw(addresses), draw(uint8), 20 + len(raw) + len(payload), draw(uint8),
-        draw(st.integers(0, 63)), draw(st.integers(0, 3)), draw(uint16), draw(st.booleans()), draw(st.booleans()),
-        draw(st.integers(0, 8191)), raw, draw(st.booleans()),
+        draw(st.integers(0, 63)), draw(st.integers(0, 3)), draw(uint16), draw(st.booleans()),
+        draw(st.booleans()), draw(st.integers(0, 8191)), raw, draw(st.booleans()),
     )  # fmt: skip
     return ours, payload, options
 
@@ -77,8 +77,9 @@ def test_we_read_what_scapy_builds(case):
     ours, payload, options = case
     flags = ours.reserved << 2 | ours.dont_fragment << 1 | ours.more_fragments
     raw = bytes(
-        IP(src=str(ours.src), dst=str(ours.dst), proto=ours.protocol, ttl=ours.ttl, tos=ours.dscp << 2 | ours.ecn,
-           id=ours.identification, flags=flags, frag=ours.fragment_offset, options=options)
+        IP(src=str(ours.src), dst=str(ours.dst), proto=ours.protocol, ttl=ours.ttl,
+           tos=ours.dscp << 2 | ours.ecn, id=ours.identification,
+           flags=flags, frag=ours.fragment_offset, options=options)
         / Raw(payload)
     )  # fmt: skip
     read = IPv4.parse(raw + b"padding")
@@ -116,10 +117,19 @@ A, B = IPv4Address.parse("10.0.0.1"), IPv4Address.parse("10.0.0.2")
 def test_refusals(at, value, rule):
     raw = bytearray(IPv4(A, B, 17, 24).pack() + b"data")
     raw[at] = value
+    for before in (b"", bytes(14)):
+        with pytest.raises(HeaderError) as raised:
+            IPv4.parse(before + raw, len(before))
+        assert raised.value.rule is rule
+        assert str(raised.value) == rule.words
+
+
+def test_a_quoted_header_must_be_there_with_its_options():
+    raw = bytes(14) + IPv4(A, B, 17, 1500, options=bytes(8)).pack()
+    assert IPv4.parse_quoted(raw, 14).options == bytes(8)
     with pytest.raises(HeaderError) as raised:
-        IPv4.parse(raw)
-    assert raised.value.rule is rule
-    assert str(raised.value) == rule.words
+        IPv4.parse_quoted(raw[:-1], 14)
+    assert raised.value.rule is ipv4.TRUNCATED
 
 
 def test_the_checksum_may_be_left_alone():

@@ -44,7 +44,7 @@ def test_scapy_agrees(src, dst, src_port, dst_port, payload):
 @settings(max_examples=300, deadline=None)
 @given(addresses, addresses, uint16, uint16, st.binary(max_size=20))
 def test_a_checksum_of_zero_is_sent_as_all_ones(src, dst, src_port, dst_port, payload):
-    """RFC 768: 0 says that no checksum was computed. The last word is chosen so that the checksum would be 0."""
+    """RFC 768: 0 says that no checksum was computed. The last word is chosen to make it 0."""
     payload += bytes(len(payload) % 2)
     length = 8 + len(payload) + 2
     pseudo = pseudo_sum(src, dst, PROTO_UDP, length)
