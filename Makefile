@@ -26,7 +26,7 @@ help: ## what can be made
 .PHONY: lab
 lab: .venv/ready ## open the book in JupyterLab
 	$(PY) -m jupyterlab $(ROOT_FLAG) --ServerApp.root_dir="$(CURDIR)" \
-	  --ServerApp.default_url=/lab/tree/book/index.ipynb $(LAB_FLAGS)
+	  --LabApp.default_url=/lab/tree/book/index.ipynb $(LAB_FLAGS)
 
 .PHONY: test
 test: lint ## style, types, all tests and every output in the book (minutes)

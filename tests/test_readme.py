@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -84,7 +85,11 @@ def clone(tmp_path: Path) -> Path:
 
 def make(clone: Path, *words: str) -> subprocess.Popen[str]:
     """Start make in `clone` as a reader would: in a process group of its own, no browser, no questions."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "JUPYTER_"))}
+    # Neither this run's make and pytest nor the reader's own Jupyter settings are to reach it.
+    ours = ("PYTEST_", "JUPYTER_", "MAKE", "MFLAGS")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    for folder in ("CONFIG", "DATA", "RUNTIME"):
+        environment[f"JUPYTER_{folder}_DIR"] = str(clone.parent / f"jupyter-{folder.lower()}")
     return subprocess.Popen(
         ["make", *words],
         cwd=clone,
@@ -122,6 +127,21 @@ def read_until(process: subprocess.Popen[str], pattern: str, seconds: float) -> 
     pytest.fail(f"`make` did not say {pattern!r} within {seconds} s; it said:\n{told}")
 
 
+def get(url: str, token: str) -> bytes:
+    """What the Jupyter server says. It tells its address a moment before it listens there: ask again."""
+    request = urllib.request.Request(url, headers={"Authorization": f"token {token}"})
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return bytes(answer.read())
+        except urllib.error.URLError as error:
+            refused = isinstance(error.reason, ConnectionRefusedError)
+            if not refused or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 @pytest.mark.check
 @pytest.mark.feature("Book", "`make lab` alone, in a bare clone, opens it in JupyterLab within a minute")
 def test_make_lab_opens_the_book_within_a_minute(clone: Path, tmp_path: Path) -> None:
@@ -130,14 +150,8 @@ def test_make_lab_opens_the_book_within_a_minute(clone: Path, tmp_path: Path) ->
     try:
         address = read_until(lab, r"(http://127\.0\.0\.1:\d+)/lab/tree/book/index\.ipynb\?token=(\w+)", 60)
         server, token = address.groups()
-
-        def get(path: str) -> bytes:
-            request = urllib.request.Request(server + path, headers={"Authorization": f"token {token}"})
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return bytes(answer.read())
-
-        assert b"jupyterlab" in get("/lab/tree/book/index.ipynb").lower()
-        assert json.loads(get("/api/contents/book/index.ipynb"))["type"] == "notebook"
+        assert b"jupyterlab" in get(f"{server}/lab/tree/book/index.ipynb", token).lower()
+        assert json.loads(get(f"{server}/api/contents/book/index.ipynb", token))["type"] == "notebook"
     finally:
         end(lab)
 
