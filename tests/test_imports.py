@@ -287,7 +287,10 @@ RULES: list[Rule] = [
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_house(rule: Rule) -> None:
-    broken = list(rule(package(ROOT)))
+    try:
+        broken = list(rule(package(ROOT)))
+    except SyntaxError as error:
+        pytest.fail(f"{error.filename}:{error.lineno} is not Python as this version reads it: {error.msg}")
     assert not broken, "\n" + "\n".join(broken)
 
 
