@@ -1,0 +1,338 @@
+"""The simulator: virtual time, one heap of events, and programs that take turns.
+
+Everything that happens is a call in a heap, ordered by its time and, for the same time, by when it was asked for. Time
+does not pass; it jumps to the next call. So a simulated year costs what happens in it, and the same run gives the same
+trace for ever.
+
+A *program* is a blocking function. It runs on a thread of its own, but only one thread runs at a time: whoever holds the
+baton. A program that has to wait hands the baton back and gets it again when what it waits for is ready. Threads are then
+as deterministic as everything else. In a notebook cell the main thread has no baton to hand back: while it waits, it
+turns the world itself, call by call.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import heapq
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+
+from labstack.core.clock import Deadlock, Waiters
+from labstack.core.units import SECOND, show_time
+
+PATIENCE = 3600 * SECOND
+"""How long, in virtual time, a blocking call without a time-out waits in a world that never falls idle."""
+
+_COMPACT_ABOVE = 1024
+
+
+class Timer:
+    """A call that is to come: a slot in the simulator's heap."""
+
+    __slots__ = ("_fn", "_simulator", "daemon")
+
+    def __init__(self, simulator: Simulator, fn: Callable[[], None], daemon: bool) -> None:
+        self._simulator = simulator
+        self._fn: Callable[[], None] | None = fn
+        self.daemon = daemon
+
+    def cancel(self) -> None:
+        if self._fn is not None:
+            self._fn = None
+            self._simulator._cancelled(self.daemon)
+
+
+class Killed(BaseException):
+    """Raised inside a program whose network is closed, so that it unwinds and its thread ends."""
+
+
+class Program:
+    """A blocking function in virtual time, as `spawn` returns it."""
+
+    def __init__(self, simulator: Simulator, fn: Callable[[], object], name: str) -> None:
+        self.name = name
+        self.waits_for = ""
+        self.result: object = None
+        self.error: BaseException | None = None
+        self.killed = False
+        self._simulator = simulator
+        self._finished = Waiters()
+        self._done = False
+        self._fn = fn
+        self._baton = threading.Semaphore(0)
+        # A fresh context: a copy of the caller's would send what the program prints to a cell that ended long ago.
+        self._thread = threading.Thread(
+            target=contextvars.Context().run, args=(self._main,), name=name, daemon=True
+        )
+
+    @property
+    def done(self) -> bool:
+        return self._done
+
+    def join(self, timeout: float | None = None) -> object:
+        """Wait until the program ended, and return what it returned or raise what it raised.
+
+        Raises TimeoutError when `timeout` seconds pass first.
+        """
+        limit = None if timeout is None else round(timeout * SECOND)
+        if not self._simulator.block(lambda: self._done, [self._finished], limit, f"the end of {self.name}"):
+            raise TimeoutError(f"{self.name} is still running after {timeout} s")
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def _main(self) -> None:
+        self._baton.acquire()
+        try:
+            if not self.killed:
+                self.result = self._fn()
+        except Killed:
+            pass
+        except BaseException as error:
+            self.error = error
+            # At once, where the reader sees it; and again at `join`. A silent loss hides bugs.
+            traceback.print_exception(error)
+        self._done = True
+        self._finished.wake()
+        self._simulator._baton.release()
+
+    def _yield(self) -> None:
+        """Hand the baton back, and wait to be given it again."""
+        self._simulator._baton.release()
+        self._baton.acquire()
+        if self.killed:
+            raise Killed
+
+    def __repr__(self) -> str:
+        state = "ended" if self._done else f"waits for {self.waits_for}" if self.waits_for else "ready"
+        return f"<program {self.name}: {state}>"
+
+
+class Simulator:
+    """A `Driver` (see `core/clock`) whose time is virtual. `now` is in nanoseconds from the start of the run."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._asked = 0
+        self._waiting_calls = 0
+        self._dead = 0
+        self._programs: list[Program] = []
+        self._running: Program | None = None
+        self._baton = threading.Semaphore(0)
+        self._turning = False
+        self._closed = False
+
+    # --- the clock -----------------------------------------------------------------------------------------------
+
+    def call_at(self, when: int, fn: Callable[[], None], daemon: bool = False) -> Timer:
+        timer = Timer(self, fn, daemon)
+        self._asked += 1
+        heapq.heappush(self._heap, (when if when > self.now else self.now, self._asked, timer))
+        if not daemon:
+            self._waiting_calls += 1
+        return timer
+
+    def _cancelled(self, daemon: bool) -> None:
+        if not daemon:
+            self._waiting_calls -= 1
+        self._dead += 1
+        # Cancelled calls stay in the heap until their time. When they are most of it, leave them out.
+        if self._dead > _COMPACT_ABOVE and self._dead * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2]._fn is not None]
+            heapq.heapify(self._heap)
+            self._dead = 0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is to come but housekeeping."""
+        return self._waiting_calls == 0
+
+    # --- turning the world ---------------------------------------------------------------------------------------
+
+    def step(self, until: int | None = None) -> bool:
+        """Run the next call; False if there is none (or none up to the time `until`)."""
+        heap = self._heap
+        while heap:
+            when, _, timer = heap[0]
+            fn = timer._fn
+            if fn is None:
+                heapq.heappop(heap)
+                self._dead -= 1
+                continue
+            if until is not None and when > until:
+                return False
+            heapq.heappop(heap)
+            timer._fn = None
+            if not timer.daemon:
+                self._waiting_calls -= 1
+            self.now = when
+            fn()
+            return True
+        return False
+
+    def run(self, until: int | None = None) -> None:
+        """Run until nothing but housekeeping is to come; with `until`, up to that time, which then is `now`."""
+        with self._turn():
+            if until is None:
+                while self._waiting_calls and self.step():
+                    pass
+            else:
+                while self.step(until):
+                    pass
+                self.now = max(self.now, until)
+
+    def _turn(self) -> _Turn:
+        if self._closed:
+            raise RuntimeError("this network is closed: make a new one")
+        if self._running is not None or self._turning:
+            raise RuntimeError(
+                "a call that runs the world was made from inside the world: use host.spawn for a program that blocks"
+            )
+        return _Turn(self)
+
+    # --- waiting -------------------------------------------------------------------------------------------------
+
+    def block(
+        self, ready: Callable[[], bool], waiters: list[Waiters], timeout: int | None = None, what: str = ""
+    ) -> bool:
+        """Wait, in virtual time, until `ready()`. False when `timeout` nanoseconds passed first.
+
+        Raises Deadlock when nothing but housekeeping is to come, and TimeoutError when an hour of virtual time passed
+        without a time-out having been asked for.
+        """
+        program = self._running
+        if program is not None and program.killed:
+            raise Killed
+        if ready():
+            return True
+        deadline = self.now + (PATIENCE if timeout is None else timeout)
+        if timeout is not None and timeout <= 0:
+            return False
+        if program is None:
+            expired = self._turn_until(ready, deadline, timeout is not None, what)
+        else:
+            expired = self._wait(program, ready, waiters, deadline, timeout is not None, what)
+        if expired and timeout is None:
+            raise TimeoutError(f"nothing came of waiting for {what} in {show_time(PATIENCE)} of virtual time")
+        return not expired
+
+    def _turn_until(self, ready: Callable[[], bool], deadline: int, limited: bool, what: str) -> bool:
+        """The main thread waits by turning the world. True when the deadline came first."""
+        with self._turn():
+            while not ready():
+                if not limited and not self._waiting_calls:
+                    raise Deadlock(self._who_waits(what))
+                if not self.step(deadline):
+                    self.now = max(self.now, deadline)
+                    return not ready()
+        return False
+
+    def _wait(
+        self,
+        program: Program,
+        ready: Callable[[], bool],
+        waiters: list[Waiters],
+        deadline: int,
+        limited: bool,
+        what: str,
+    ) -> bool:
+        """A program waits by handing the baton back. True when the deadline came first."""
+        woken = False
+
+        def wake() -> None:
+            nonlocal woken
+            if not woken:
+                woken = True
+                self.call_at(self.now, lambda: self._resume(program))
+
+        # Patience is housekeeping: it must not keep an idle world from being seen as one.
+        alarm = self.call_at(deadline, wake, daemon=not limited)
+        program.waits_for = what
+        try:
+            while not ready():
+                if self.now >= deadline:
+                    return True
+                woken = False
+                for waiter in waiters:
+                    waiter.append(wake)
+                program._yield()
+                for waiter in waiters:
+                    if wake in waiter:
+                        waiter.remove(wake)
+            return False
+        finally:
+            program.waits_for = ""
+            alarm.cancel()
+
+    def _who_waits(self, what: str) -> str:
+        lines = [f"the caller waits for {what or 'something'}"]
+        lines += [f"{p.name} waits for {p.waits_for}" for p in self._programs if not p.done and p.waits_for]
+        return "nothing is left that could wake anyone: " + "; ".join(lines)
+
+    # --- programs ------------------------------------------------------------------------------------------------
+
+    def spawn(self, fn: Callable[..., object], *args: object, name: str = "", daemon: bool = True) -> Program:
+        """Run `fn(*args)` as a program of its own, beginning at the present time."""
+        program = Program(self, lambda: fn(*args), name or getattr(fn, "__name__", "program"))
+        self._programs = [p for p in self._programs if not p.done]
+        self._programs.append(program)
+        program._thread.start()
+        self.call_at(self.now, lambda: self._resume(program))
+        return program
+
+    def _resume(self, program: Program) -> None:
+        """Give the baton to a program until it waits or ends."""
+        if program.done:
+            return
+        self._running = program
+        program._baton.release()
+        try:
+            self._baton.acquire()
+        finally:
+            self._running = None
+
+    def __enter__(self) -> Simulator:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def close(self) -> None:
+        """End every program, and forget every call. Nothing runs afterwards."""
+        if self._closed or self._running is not None:
+            return
+        self._closed = True
+        for program in self._programs:
+            if not program.done:
+                program.killed = True
+                self._resume(program)
+                program._thread.join(5)
+        self._programs.clear()
+        self._heap.clear()
+        self._waiting_calls = 0
+
+
+class _Turn:
+    """While the main thread turns the world, Ctrl-C raises KeyboardInterrupt in it, also in an `async` cell."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._before: object = None
+
+    def __enter__(self) -> None:
+        self._simulator._turning = True
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.getsignal(signal.SIGINT)
+            if self._before is not None:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._simulator._turning = False
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""The internet layer: datagrams from end to end, over many links."""

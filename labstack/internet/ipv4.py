@@ -1,0 +1,294 @@
+"""IPv4: datagrams from any host to any other, with no promise that they arrive (RFC 791, RFC 1122 §3.2).
+
+The three cases of sending:
+
+    to an address of my own      hand it back up; it never touches a link
+    to a neighbour on my link    ask ARP for the destination itself
+    to anyone else               ask ARP for the router that the longest matching prefix names
+
+A host takes what is addressed to it. A router (`forwarding`) also passes on what is for others, one hop nearer, with
+one less to live. Chapters 07 and 08 of the book.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+
+from labstack.core.addresses import LIMITED_BROADCAST, InterfaceAddress, IPAddress, IPv4Address, Prefix
+from labstack.core.checksum import Buffer
+from labstack.core.events import Rule
+from labstack.core.node import Node
+from labstack.core.randomness import below
+from labstack.headers import ipv4 as header_of
+from labstack.headers.ethernet import ETHERTYPE_IPV4
+from labstack.headers.header import HeaderError
+from labstack.headers.ipv4 import IPv4 as Header
+from labstack.headers.ipv4 import pseudo_sum
+from labstack.internet.layer import Transport, Trouble
+from labstack.internet.routing import Route, RoutingTable
+from labstack.link.arp import Arp
+from labstack.link.ethernet import BROADCAST, Interface
+
+LOOPED = Rule("ipv4.looped", "the destination is this host: no link is touched", "RFC 1122 §3.2.1.3")
+FORWARDED = Rule("ipv4.forwarded", "it is for another host: pass it on, one hop nearer", "RFC 1812 §5.2")
+NOT_FOR_ME = Rule("ipv4.not_for_me", "it is for another host, and this one is no router", "RFC 1122 §3.2.1.3")
+BAD_SOURCE = Rule("ipv4.bad_source", "the source address cannot be one host's", "RFC 1122 §3.2.1.3")
+NO_ROUTE = Rule("ipv4.no_route", "no route leads to the destination", "RFC 1812 §4.3.3.1")
+TTL_EXCEEDED = Rule("ipv4.ttl_exceeded", "its time to live is used up", "RFC 1812 §5.3.1")
+TOO_BIG = Rule("ipv4.too_big", "it does not fit into the next link's frames", "RFC 1812 §4.2.2.7")
+FRAGMENT = Rule("ipv4.fragment", "it is a piece of a datagram, and this host does not put pieces together", "RFC 791")
+UNKNOWN_PROTOCOL = Rule("ipv4.unknown_protocol", "no transport here has that protocol number", "RFC 1122 §3.2.2.1")
+
+MAX_LENGTH = 65535
+LOOPBACK_OFFLOAD = 61440
+"""Bytes of TCP payload that go to the host itself in one piece: nothing has to be cut where there is no link."""
+
+ErrorSender = Callable[[Trouble, Buffer, int], None]
+"""`report(trouble, datagram, detail)`: tell the datagram's sender. ICMP registers itself here."""
+
+
+class IPv4:
+    """The network layer of one host, for IPv4; a `NetworkLayer` to its transports."""
+
+    version = 4
+
+    def __init__(self, node: Node, table: RoutingTable, *, forwarding: bool = False) -> None:
+        self.node = node
+        self.table = table
+        self.forwarding = forwarding
+        self.interfaces: dict[str, Interface] = {}
+        self.report: ErrorSender | None = None
+        self._arps: dict[str, Arp] = {}
+        self._own: dict[IPAddress, Interface] = {}
+        self._broadcasts: set[IPAddress] = {LIMITED_BROADCAST}
+        self._transports: dict[int, Transport] = {}
+        self._identification = below(node.random("ipv4.identification"), 1 << 16)
+
+    # --- set-up ----------------------------------------------------------------------------------------------------
+
+    def add_interface(self, interface: Interface, arp: Arp) -> None:
+        """Run over this interface too; `add_address` gives it addresses."""
+        self.interfaces[interface.name] = interface
+        self._arps[interface.name] = arp
+        interface.handlers[ETHERTYPE_IPV4] = self.receive
+
+    def add_address(self, interface: Interface, own: InterfaceAddress) -> None:
+        """Give the interface an address, and the host the route to the network that lies on that link.
+
+        Raises ValueError for an address that the host has already, or that cannot be one host's.
+        """
+        if own.address in self._own:
+            raise ValueError(f"{self.node.name} has {own.address} already, on {self._own[own.address].name}")
+        if not self.is_unicast(own.address) or own.address == own.broadcast:
+            raise ValueError(f"{own.address} cannot be a host's address: take one between the network's and its broadcast")
+        interface.addresses.append(own)
+        self._own[own.address] = interface
+        if own.broadcast is not None:
+            self._broadcasts.add(own.broadcast)
+        self.table.add(Route(own.prefix, interface.name, origin="connected"))
+
+    def register(self, protocol: int, transport: Transport) -> None:
+        self._transports[protocol] = transport
+
+    def add_route(self, prefix: Prefix, via: IPAddress | None, interface: str | None = None) -> Route:
+        """Add a static route. Without `interface`, it is the one on whose network `via` lies.
+
+        Raises ValueError when no interface has the next hop for a neighbour.
+        """
+        if interface is None:
+            for candidate in self.interfaces.values():
+                if via is not None and any(via in own.prefix for own in candidate.addresses):
+                    interface = candidate.name
+                    break
+            else:
+                raise ValueError(f"no interface of {self.node.name} shares a network with {via}: add its address first")
+        elif interface not in self.interfaces:
+            raise ValueError(f"{self.node.name} has no interface {interface!r}: it has {', '.join(self.interfaces)}")
+        route = Route(prefix, interface, via)
+        self.table.add(route)
+        return route
+
+    # --- what transports ask -----------------------------------------------------------------------------------------
+
+    def is_own(self, address: IPAddress) -> bool:
+        return address in self._own or address[0] == 127
+
+    def is_unicast(self, address: IPAddress) -> bool:
+        return 0 < address[0] < 224 and address not in self._broadcasts
+
+    def source_for(self, dst: IPAddress) -> IPAddress:
+        if self.is_own(dst):
+            return dst
+        interface, next_hop = self._way(dst)
+        own = interface.address_near(next_hop)
+        if own is None:
+            raise OSError(errno.EADDRNOTAVAIL, f"interface {interface.name} of {self.node.name} has no address")
+        return own.address
+
+    def mtu(self, dst: IPAddress) -> int:
+        if self.is_own(dst):
+            return MAX_LENGTH - header_of.LENGTH
+        return self._way(dst)[0].mtu - header_of.LENGTH
+
+    def offload(self, dst: IPAddress) -> int:
+        return LOOPBACK_OFFLOAD if self.is_own(dst) else self._way(dst)[0].offload
+
+    def pseudo_sum(self, src: IPAddress, dst: IPAddress, protocol: int, length: int) -> int:
+        return pseudo_sum(src, dst, protocol, length)
+
+    # --- down ---------------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        dst: IPAddress,
+        protocol: int,
+        header: bytes,
+        payload: Buffer = b"",
+        *,
+        src: IPAddress | None = None,
+        ecn: int = 0,
+        segment_size: int = 0,
+        ttl: int = 64,
+        may_fragment: bool = False,
+        broadcast: bool = False,
+    ) -> None:
+        length = header_of.LENGTH + len(header) + len(payload)
+        if length > MAX_LENGTH:
+            raise OSError(errno.EMSGSIZE, f"{length} bytes are no datagram: IPv4 ends at {MAX_LENGTH}")
+        self._identification = (self._identification + 1) & 0xFFFF
+        own = self.is_own(dst)
+        if src is None:
+            src = self.source_for(dst)
+        packet = Header(
+            IPv4Address(src), IPv4Address(dst), protocol, length, ttl, 0, ecn, self._identification, not may_fragment
+        )
+        if own:
+            self._loop(packet.pack() + header + bytes(payload), segment_size)
+            return
+        interface, next_hop = self._way(dst)
+        if dst in self._broadcasts:
+            if not broadcast:
+                raise OSError(errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone")
+            interface.send(BROADCAST, ETHERTYPE_IPV4, packet.pack() + header, payload, segment_size)
+            return
+        if length > interface.mtu and not segment_size:
+            raise OSError(errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {interface.mtu}")
+        self._arps[interface.name].send(next_hop, packet.pack() + header, payload, segment_size)
+
+    def _way(self, dst: IPAddress) -> tuple[Interface, IPAddress]:
+        """The interface and the neighbour through which `dst` is reached."""
+        route = self.table.look_up(dst)
+        if route is None:
+            if dst == LIMITED_BROADCAST and self.interfaces:
+                return next(iter(self.interfaces.values())), dst
+            raise OSError(errno.ENETUNREACH, f"{os.strerror(errno.ENETUNREACH)}: {self.node.name} has no route to {dst}")
+        return self.interfaces[route.interface], route.via or dst
+
+    def _loop(self, datagram: bytes, segment_size: int) -> None:
+        """Hand a datagram back up, after the present event: the stack must not meet itself half-way."""
+        events = self.node.events
+        cause = events.emit(LOOPED, length=len(datagram)) if events else 0
+
+        def up() -> None:
+            self.node.events.cause = cause
+            header = Header.parse(datagram)
+            self._deliver(header, datagram, segment_size, False)
+            self.node.events.cause = 0
+
+        clock = self.node.clock
+        clock.call_at(clock.now, up)
+
+    # --- up -----------------------------------------------------------------------------------------------------------
+
+    def receive(self, interface: Interface, packet: Buffer, segment_size: int, to_group: bool) -> None:
+        """The handler for EtherType 0x0800: RFC 1122 §3.2.1, RFC 1812 §5.2."""
+        try:
+            header = Header.parse(packet)
+        except HeaderError as error:
+            self.node.drop(error.rule, interface=interface.name)
+            return
+        if len(packet) > header.total_length:
+            packet = packet[: header.total_length]  # Ethernet pads short frames
+        src, dst = header.src, header.dst
+        if src[0] >= 224 or src[0] == 127 or dst[0] == 127:
+            self.node.drop(BAD_SOURCE, src=str(src), dst=str(dst))
+            return
+        if dst in self._own:
+            self._deliver(header, packet, segment_size, to_group)
+        elif dst in self._broadcasts or dst.is_unspecified:
+            self._deliver(header, packet, segment_size, True)
+        elif not self.forwarding or to_group or dst.is_multicast:
+            self.node.drop(NOT_FOR_ME, dst=str(dst))
+        else:
+            self._forward(header, packet, segment_size)
+
+    def _deliver(self, header: Header, datagram: Buffer, segment_size: int, to_group: bool) -> None:
+        if header.more_fragments or header.fragment_offset:
+            self.node.drop(FRAGMENT, src=str(header.src))
+            return
+        transport = self._transports.get(header.protocol)
+        trouble: Trouble | None
+        if transport is None:
+            self.node.drop(UNKNOWN_PROTOCOL, protocol=header.protocol)
+            trouble = Trouble.PROTOCOL_UNREACHABLE
+        else:
+            payload = memoryview(datagram)[header.header_length :]
+            trouble = transport.receive(header.src, header.dst, header.ecn, header.ttl, payload, segment_size > 0)
+        if trouble is not None and not to_group:
+            self._report(trouble, datagram)
+
+    def _forward(self, header: Header, datagram: Buffer, segment_size: int) -> None:
+        if header.ttl <= 1:
+            self.node.drop(TTL_EXCEEDED, src=str(header.src), dst=str(header.dst))
+            self._report(Trouble.TTL_EXCEEDED, datagram)
+            return
+        try:
+            interface, next_hop = self._way(header.dst)
+        except OSError:
+            self.node.drop(NO_ROUTE, dst=str(header.dst))
+            self._report(Trouble.NET_UNREACHABLE, datagram)
+            return
+        if header.total_length > interface.mtu and not segment_size:
+            self.node.drop(TOO_BIG, length=header.total_length, mtu=interface.mtu)
+            if header.dont_fragment:
+                self._report(Trouble.TOO_BIG, datagram, interface.mtu)
+            return
+        if self.node.events:
+            self.node.events.emit(FORWARDED, dst=str(header.dst), interface=interface.name, ttl=header.ttl - 1)
+        header.ttl -= 1
+        front = header.pack()
+        body = memoryview(datagram)[header.header_length :]
+        if segment_size:
+            # An unfinished segment: the device expects the transport's header in front of the payload.
+            cut = (body[12] >> 4) * 4
+            front, body = front + bytes(body[:cut]), body[cut:]
+        self._arps[interface.name].send(next_hop, front, body, segment_size)
+
+    # --- trouble ------------------------------------------------------------------------------------------------------
+
+    def _report(self, trouble: Trouble, datagram: Buffer, detail: int = 0) -> None:
+        if self.report is not None:
+            self.report(trouble, datagram, detail)
+
+    def unreachable(self, datagram: bytes) -> None:
+        """ARP got no answer from this datagram's next hop: tell its sender, which may be this host itself."""
+        header = Header.parse(datagram)
+        if not self.is_own(header.src):
+            self._report(Trouble.HOST_UNREACHABLE, datagram)
+            return
+        clock = self.node.clock
+        clock.call_at(clock.now, partial(self.error, Trouble.HOST_UNREACHABLE, datagram))
+
+    def error(self, trouble: Trouble, quoted: Buffer) -> None:
+        """A datagram of this host ran into trouble; `quoted` is the front of it. Tell the transport it came from."""
+        try:
+            header = Header.parse_quoted(quoted)
+        except HeaderError as error:
+            self.node.drop(error.rule)
+            return
+        transport = self._transports.get(header.protocol)
+        if transport is not None and self.is_own(header.src):
+            transport.error(trouble, header.src, header.dst, memoryview(quoted)[header.header_length :])

@@ -1,0 +1,1 @@
+"""The link layer: frames between machines on the same cable."""

@@ -1,0 +1,121 @@
+"""An Ethernet interface: the place where a machine meets a cable.
+
+Downwards it puts the 14-byte header before a packet and hands both to its device. Upwards it looks at the destination
+address, is silent about frames for others, and hands the payload to whoever registered for the EtherType:
+
+    interface.handlers[0x0800] = ipv4.receive
+
+An interface has a name, a MAC address, an MTU and any number of IP addresses, none at first.
+IEEE 802.3 clause 3, RFC 894; chapter 04 of the book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labstack.core.addresses import BROADCAST, MAC, InterfaceAddress, IPAddress
+from labstack.core.checksum import Buffer
+from labstack.core.events import Rule
+from labstack.core.node import Node
+from labstack.headers.ethernet import LENGTH, Ethernet
+from labstack.headers.header import HeaderError
+from labstack.physical.device import Device
+
+NOT_FOR_ME = Rule("ethernet.not_for_me", "the frame is addressed to another machine", "IEEE 802.3 §4.1.2")
+UNKNOWN_TYPE = Rule("ethernet.unknown_type", "no layer of this machine reads that EtherType", "RFC 894")
+
+Handler = Callable[["Interface", Buffer, int, bool], None]
+"""`handler(interface, packet, segment_size, to_group)`: `packet` is borrowed; `to_group` says that the frame was
+addressed to a group (multicast or broadcast), to which no errors may be sent."""
+
+
+class Interface:
+    """A named interface of `node`, standing on `device`."""
+
+    def __init__(self, node: Node, name: str, device: Device | None = None) -> None:
+        self.node = node
+        self.name = name
+        self.addresses: list[InterfaceAddress] = []
+        self.handlers: dict[int, Handler] = {}
+        self.promiscuous = False
+        self.device: Device | None = None
+        self._mac = MAC(6)
+        self.received_frames = self.received_bytes = 0
+        self.sent_frames = self.sent_bytes = 0
+        if device is not None:
+            self.plug(device)
+
+    def plug(self, device: Device) -> None:
+        """Stand on `device` from now on. Raises ValueError when the interface stands on one already."""
+        if self.device is not None:
+            raise ValueError(f"{self.node.name}[{self.name!r}] is wired already: add another interface for another wire")
+        self.device = device
+        self._mac = device.mac
+        device.attach(self._receive)
+
+    @property
+    def mac(self) -> MAC:
+        return self._mac
+
+    @property
+    def mtu(self) -> int:
+        """The largest IP datagram that one frame carries, in bytes."""
+        return self.device.mtu if self.device is not None else 1500
+
+    @property
+    def offload(self) -> int:
+        """The largest TCP payload that the device takes in one piece, in bytes; 0 for finished frames only."""
+        return self.device.offload if self.device is not None else 0
+
+    def owns(self, address: IPAddress) -> bool:
+        """Whether `address` is one of this interface's own."""
+        return any(own.address == address for own in self.addresses)
+
+    def address_near(self, address: IPAddress) -> InterfaceAddress | None:
+        """The own address whose network holds `address`; else the first one; None without addresses."""
+        for own in self.addresses:
+            if address in own.prefix:
+                return own
+        return self.addresses[0] if self.addresses else None
+
+    def send(self, dst: MAC, ethertype: int, header: bytes, payload: Buffer = b"", segment_size: int = 0) -> None:
+        """Send a packet (`header` and `payload` behind one another) in a frame to `dst`."""
+        device = self.device
+        if device is None:
+            return
+        self.sent_frames += 1
+        self.sent_bytes += LENGTH + len(header) + len(payload)
+        device.transmit(b"".join((dst, self._mac, ethertype.to_bytes(2, "big"), header)), payload, segment_size)
+
+    def _receive(self, number: int, frame: Buffer, segment_size: int) -> None:
+        self.received_frames += 1
+        self.received_bytes += len(frame)
+        node = self.node
+        try:
+            header = Ethernet.parse(frame)
+        except HeaderError as error:
+            node.drop(error.rule, interface=self.name)
+            return
+        dst = header.dst
+        to_group = False
+        if dst != self._mac:
+            to_group = dst.is_group
+            if not (to_group or self.promiscuous):
+                node.drop(NOT_FOR_ME, interface=self.name, dst=bytes(dst))
+                return
+        handler = self.handlers.get(header.ethertype)
+        if handler is None:
+            node.drop(UNKNOWN_TYPE, interface=self.name, ethertype=header.ethertype)
+            return
+        handler(self, memoryview(frame)[LENGTH :], segment_size, to_group)
+
+    def close(self) -> None:
+        if self.device is not None:
+            self.device.close()
+
+    def __repr__(self) -> str:
+        addresses = ", ".join(map(str, self.addresses)) or "no address"
+        return f"<interface {self.node.name}[{self.name!r}] {self._mac} {addresses}>"
+
+
+__all__ = ["BROADCAST", "Handler", "Interface"]

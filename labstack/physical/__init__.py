@@ -1,0 +1,1 @@
+"""The physical layer: bits, wires, and what every network device offers to the layer above."""

@@ -1,0 +1,30 @@
+"""What a socket needs of its host: the transports, the driver that waits, and names."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from labstack.core.addresses import IPAddress
+from labstack.core.clock import Driver
+from labstack.core.events import Events
+from labstack.transport.tcp.layer import Tcp
+from labstack.transport.udp import Udp
+
+
+class Stack(Protocol):
+    """A host, as its sockets see it."""
+
+    tcp: Tcp
+    udp: Udp
+    driver: Driver
+
+    @property
+    def events(self) -> Events: ...
+
+    def resolve(self, name: str) -> IPAddress:
+        """The address of a host; "" is every own address. Raises socket.gaierror for an unknown name."""
+        ...
+
+    def next_fileno(self) -> int: ...
+
+    def free_tcp_port(self) -> int: ...

@@ -1,0 +1,1 @@
+"""The transport layer: from program to program, over a network layer that promises nothing."""

@@ -1,0 +1,65 @@
+"""Every constant of TCP in one place: what it is, its unit, and where it comes from.
+
+    net.host("a", "10.0.0.1/24", tcp=TcpConfig.linux(receive_buffer=65536))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from labstack.core.units import MILLISECOND, SECOND
+
+
+@dataclass(slots=True, frozen=True)
+class TcpConfig:
+    """The constants of a host's TCP, and of each socket made there. Times are in nanoseconds, sizes in bytes.
+
+    As it stands, this is the profile `rfc`: what the standards say. `linux()` is what Linux does.
+    """
+
+    initial_window: int = 10
+    """Segments that may be sent before the first acknowledgement (RFC 6928 §2)."""
+    initial_rto: int = SECOND
+    """The retransmission time-out before anything was measured (RFC 6298 §2.1)."""
+    min_rto: int = SECOND
+    """RFC 6298 §2.4."""
+    max_rto: int = 60 * SECOND
+    """RFC 6298 §2.5: at least 60 s."""
+    clock_granularity: int = MILLISECOND
+    """G in RFC 6298 §2.3."""
+    delayed_ack: int = 200 * MILLISECOND
+    """How long an acknowledgement may wait for company; 0: never (RFC 9293 §3.8.6.3: less than 0.5 s)."""
+    msl: int = 30 * SECOND
+    """The maximum segment lifetime; TIME-WAIT lasts twice that. RFC 9293 §3.4.1 says 2 minutes; hosts take less."""
+    fin_wait_2: int = 60 * SECOND
+    """How long a connection whose program has closed waits for the peer's FIN."""
+    send_buffer: int = 1 << 20
+    receive_buffer: int = 1 << 20
+    """Near 1 MB: a TAP's queue holds 1,000 frames, and what overflows it is lost without a word."""
+    syn_retries: int = 6
+    """Unanswered SYNs after the first one, before connecting fails."""
+    retries: int = 15
+    """Retransmissions of the same data, or probes, without an answer, before the connection fails (R2 of RFC 9293 §3.8.3)."""
+    mss: int | None = None
+    """The largest segment payload to announce and to send; None: as the MTU allows (RFC 9293 §3.7.1)."""
+    window_scaling: bool = True
+    """Offer the window scale option (RFC 7323 §2)."""
+    nagle: bool = True
+    """RFC 9293 §3.7.4; a socket's TCP_NODELAY switches it off."""
+    max_holes: int = 256
+    """Separate pieces of out-of-order data that a connection keeps."""
+    max_time_wait: int = 4096
+    """Connections in TIME-WAIT that a host keeps; the oldest goes first."""
+    max_connections: int = 65536
+    """Connections of a host, in all states."""
+
+    @classmethod
+    def rfc(cls, **changes: Any) -> Self:
+        """The standards' constants."""
+        return replace(cls(), **changes)
+
+    @classmethod
+    def linux(cls, **changes: Any) -> Self:
+        """The constants of Linux 6: it waits less for acknowledgements, and retransmits sooner."""
+        return replace(cls(min_rto=200 * MILLISECOND, max_rto=120 * SECOND, delayed_ack=40 * MILLISECOND), **changes)

@@ -1,0 +1,245 @@
+"""TCP of one host: which connection is this segment for? And if there is none, what does the sender hear?
+
+A connection is named by four things: own address and port, the peer's address and port. RFC 9293 §3.10.7.1 (no
+connection), §3.10.7.2 (a listening port); initial numbers by RFC 6528.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import blake2s
+
+from labstack.core.addresses import ANY, IPAddress
+from labstack.core.checksum import Buffer
+from labstack.core.node import Node
+from labstack.core.randomness import below
+from labstack.core.seq import seq_add, seq_lt
+from labstack.headers import tcp as header_of
+from labstack.headers.header import HeaderError
+from labstack.headers.ipv4 import PROTO_TCP
+from labstack.headers.tcp import ACK, FIN, RST, SYN, verify, with_checksum
+from labstack.headers.tcp import TCP as Header
+from labstack.internet.layer import NetworkLayer, Trouble
+from labstack.transport.ports import pick_ephemeral
+from labstack.transport.tcp import rules
+from labstack.transport.tcp.config import TcpConfig
+from labstack.transport.tcp.connection import Connection, Parts
+from labstack.transport.tcp.listener import Listener
+from labstack.transport.tcp.states import State
+
+FourTuple = tuple[IPAddress, int, IPAddress, int]
+"""Own address and port, the peer's address and port."""
+
+
+class Tcp:
+    """A `Transport` for one host. `parts` are the classes that its connections are made of."""
+
+    def __init__(self, node: Node, network: NetworkLayer, config: TcpConfig, parts: Parts) -> None:
+        self.node = node
+        self.network = network
+        self.config = config
+        self.parts = parts
+        self.connections: dict[FourTuple, Connection] = {}
+        self.listeners: dict[int, list[Listener]] = {}
+        self._time_wait: OrderedDict[FourTuple, Connection] = OrderedDict()
+        self._random_port = node.random("tcp.port")
+        draw = node.random("tcp.isn")
+        self._secret = bytes(below(draw, 256) for _ in range(16))
+        network.register(PROTO_TCP, self)
+
+    # --- what sockets ask --------------------------------------------------------------------------------------------
+
+    def connect(
+        self, peer: tuple[IPAddress, int], local: tuple[IPAddress, int] | None = None, config: TcpConfig | None = None
+    ) -> Connection:
+        """Begin to open a connection; it is in SYN-SENT when this returns. Raises OSError (EADDRINUSE, ENETUNREACH)."""
+        address, port = local or (ANY, 0)
+        if not self.network.is_unicast(peer[0]):
+            raise OSError(errno.ENETUNREACH, f"{peer[0]} is not one host's address: TCP connects two hosts")
+        if address == ANY:
+            address = self.network.source_for(peer[0])
+        if port == 0:
+            port = pick_ephemeral(
+                self._random_port, lambda p: p not in self.listeners and (address, p, *peer) not in self.connections
+            )
+        name = (address, port, *peer)
+        if name in self.connections:
+            raise OSError(errno.EADDRINUSE, f"{address}:{port} is connected to {peer[0]}:{peer[1]} already")
+        if len(self.connections) >= self.config.max_connections:
+            raise OSError(errno.ENOBUFS, f"{self.node.name} has {len(self.connections)} connections: close some first")
+        connection = self._make(name, config or self.config, self._changed)
+        connection.open()
+        return connection
+
+    def listen(
+        self, address: IPAddress, port: int, backlog: int, config: TcpConfig | None = None, reuse: bool = False
+    ) -> Listener:
+        """Listen at a port (0: any free one). Raises OSError (EADDRINUSE, EADDRNOTAVAIL)."""
+        port = port or pick_ephemeral(self._random_port, lambda p: not self._is_taken(ANY, p, False))
+        self.check_free(address, port, reuse)
+        listener = Listener(self, (address, port), backlog, config or self.config)
+        self.listeners.setdefault(port, []).append(listener)
+        return listener
+
+    def check_free(self, address: IPAddress, port: int, reuse: bool) -> None:
+        """Raise OSError if nothing can be bound there: EADDRNOTAVAIL, or EADDRINUSE."""
+        if address != ANY and not self.network.is_own(address):
+            raise OSError(errno.EADDRNOTAVAIL, f"{address} is no address of {self.node.name}")
+        if self._is_taken(address, port, reuse):
+            raise OSError(errno.EADDRINUSE, f"TCP port {port} of {self.node.name} is in use")
+
+    def _is_taken(self, address: IPAddress, port: int, reuse: bool) -> bool:
+        for listener in self.listeners.get(port, ()):
+            if address in (ANY, listener.local[0]) or listener.local[0] == ANY:
+                return True
+        # Without SO_REUSEADDR, connections of an earlier server, in TIME-WAIT even, keep its port.
+        return not reuse and any(own_port == port for _, own_port, _, _ in self.connections)
+
+    # --- up ------------------------------------------------------------------------------------------------------------
+
+    def receive(
+        self, src: IPAddress, dst: IPAddress, ecn: int, hop_limit: int, payload: Buffer, checked: bool
+    ) -> Trouble | None:
+        node = self.node
+        try:
+            header = Header.parse(payload)
+        except HeaderError as error:
+            node.drop(error.rule, src=str(src))
+            return None
+        if not checked and not verify(payload, self.network.pseudo_sum(src, dst, PROTO_TCP, len(payload))):
+            node.drop(header_of.BAD_CHECKSUM, src=str(src))
+            return None
+        data = memoryview(payload)[header.header_length :]
+        connection = self.connections.get((dst, header.dst_port, src, header.src_port))
+        if connection is not None and not self._is_reopening(connection, header):
+            connection.receive(header, data)
+            return None
+        if not self.network.is_unicast(dst) or not self.network.is_unicast(src):
+            node.drop(rules.NOT_UNICAST, src=str(src), dst=str(dst))
+            return None
+        listener = self._find_listener(dst, header.dst_port)
+        if listener is None:
+            node.drop(rules.NO_LISTENER, port=header.dst_port, src=str(src))
+            self._refuse(header, src, dst, len(data))
+        else:
+            self._receive_in_listen(listener, header, src, dst, len(data))
+        return None
+
+    def _is_reopening(self, connection: Connection, header: Header) -> bool:
+        """A SYN for a connection in TIME-WAIT, newer than all it has seen: the old one makes way (RFC 9293 §3.6.1)."""
+        if connection.state is not State.TIME_WAIT or header.flags & (SYN | ACK | RST) != SYN:
+            return False
+        if not seq_lt(connection.receiver.rcv_nxt, header.seq):
+            return False
+        connection.abort_silently()
+        return True
+
+    def _receive_in_listen(self, listener: Listener, header: Header, src: IPAddress, dst: IPAddress, size: int) -> None:
+        """RFC 9293 §3.10.7.2: first RST, then ACK, then SYN; nothing else counts."""
+        flags = header.flags
+        if flags & ACK and not flags & RST:
+            self.node.drop(rules.NO_SYN, src=str(src), port=header.dst_port)
+            self._refuse(header, src, dst, size)
+            return
+        if flags & RST or not flags & SYN:
+            self.node.drop(rules.NO_SYN, src=str(src), port=header.dst_port)
+            return
+        if listener.full:
+            self.node.drop(rules.BACKLOG_FULL, src=str(src), port=header.dst_port)
+            return
+        if len(self.connections) >= self.config.max_connections:
+            self.node.drop(rules.TABLE_FULL, src=str(src), port=header.dst_port)
+            return
+        name = (dst, header.dst_port, src, header.src_port)
+
+        def changed(connection: Connection) -> None:
+            if connection in listener.half_open:
+                listener.changed(connection)
+            self._changed(connection)
+
+        connection = self._make(name, listener.config, changed)
+        listener.half_open.add(connection)
+        connection.accept_syn(header)
+
+    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
+        try:
+            src_port, dst_port, seq = header_of.parse_quoted(quoted)
+        except HeaderError as error:
+            self.node.drop(error.rule)
+            return
+        connection = self.connections.get((src, src_port, dst, dst_port))
+        if connection is not None:
+            connection.on_trouble(kind, seq)
+
+    def _find_listener(self, dst: IPAddress, port: int) -> Listener | None:
+        wildcard = None
+        for listener in self.listeners.get(port, ()):
+            if listener.local[0] == dst:
+                return listener
+            if listener.local[0] == ANY:
+                wildcard = listener
+        return wildcard
+
+    def _refuse(self, header: Header, src: IPAddress, dst: IPAddress, size: int) -> None:
+        """No such connection: a reset that the sender will believe (RFC 9293 §3.5.2, group 1)."""
+        flags = header.flags
+        if flags & RST:
+            return
+        if flags & ACK:
+            reset = Header(header.dst_port, header.src_port, header.ack, 0, RST, 0)
+        else:
+            end = seq_add(header.seq, size + bool(flags & SYN) + bool(flags & FIN))
+            reset = Header(header.dst_port, header.src_port, 0, end, RST | ACK, 0)
+        events = self.node.events
+        if events:
+            events.cause = events.emit(rules.RESET_NO_CONNECTION, local=f"{dst}:{header.dst_port}", peer=f"{src}:{header.src_port}")
+        segment = with_checksum(reset.pack(), b"", self.network.pseudo_sum(dst, src, PROTO_TCP, header_of.LENGTH))
+        try:
+            self.network.send(src, PROTO_TCP, segment, src=dst)
+        except OSError:
+            self.node.drop(rules.NO_WAY, peer=str(src))
+
+    # --- the table -------------------------------------------------------------------------------------------------------
+
+    def _make(self, name: FourTuple, config: TcpConfig, changed: Callable[[Connection], None]) -> Connection:
+        connection = Connection(
+            self.node, self.network, name[:2], name[2:], config, self.parts, self._initial_number(name), changed
+        )
+        self.connections[name] = connection
+        return connection
+
+    def _initial_number(self, name: FourTuple) -> int:
+        """ISN = M + F(four-tuple, secret): a clock of 4 µs ticks keeps old segments apart, the secret keeps blind
+        attackers guessing (RFC 6528 §3)."""
+        own, port, peer, peer_port = name
+        digest = blake2s(own + peer + port.to_bytes(2, "big") + peer_port.to_bytes(2, "big"), key=self._secret)
+        return seq_add(int.from_bytes(digest.digest()[:4], "big"), self.node.clock.now // 4000)
+
+    def _changed(self, connection: Connection) -> None:
+        name = (*connection.local, *connection.peer)
+        if connection.state is State.CLOSED:
+            if self.connections.get(name) is connection:
+                del self.connections[name]
+            self._time_wait.pop(name, None)
+        elif connection.state is State.TIME_WAIT:
+            self._time_wait[name] = connection
+            if len(self._time_wait) > self.config.max_time_wait:
+                self.node.counters.add("tcp.time_wait_evicted")
+                next(iter(self._time_wait.values())).abort_silently()
+
+    def forget_listener(self, listener: Listener) -> None:
+        same = self.listeners.get(listener.local[1], [])
+        if listener in same:
+            same.remove(listener)
+        if not same:
+            self.listeners.pop(listener.local[1], None)
+
+    def close(self) -> None:
+        """The host goes away: no listener, connection or timer is left. Nothing is sent."""
+        for listeners in list(self.listeners.values()):
+            for listener in list(listeners):
+                listener.close()
+        for connection in list(self.connections.values()):
+            connection.abort_silently()

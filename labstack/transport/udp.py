@@ -1,0 +1,168 @@
+"""UDP: datagrams between programs. IP with ports and a checksum, and nothing else (RFC 768, RFC 1122 §4.1).
+
+A datagram arrives whole or not at all, once or twice, in any order. What a program does not read in time waits in a
+queue with a bound. Chapter 16 of the book.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+
+from labstack.core.addresses import ANY, IPAddress
+from labstack.core.checksum import Buffer
+from labstack.core.clock import Waiters
+from labstack.core.events import Rule
+from labstack.core.node import Node
+from labstack.headers import udp as header_of
+from labstack.headers.header import HeaderError
+from labstack.headers.ipv4 import PROTO_UDP
+from labstack.headers.udp import UDP as Header
+from labstack.internet.layer import NetworkLayer, Trouble
+from labstack.transport.ports import pick_ephemeral
+
+NO_PORT = Rule("udp.no_port", "no program on this host has that port", "RFC 1122 §4.1.3.1")
+QUEUE_FULL = Rule("udp.queue_full", "the program does not read: its queue is full, and the datagram is dropped")
+SENT = Rule("udp.sent", "a program sends a datagram", "RFC 768")
+DELIVERED = Rule("udp.delivered", "a datagram is queued for the program with that port", "RFC 768")
+
+MAX_PAYLOAD = 65507
+"""65,535 less the headers of IPv4 and UDP, in bytes."""
+QUEUE = 212_992
+"""Bytes that may wait for a program to read them, 64 a datagram counted for its bookkeeping."""
+OVERHEAD = 64
+
+_ERRNO = {
+    Trouble.PORT_UNREACHABLE: errno.ECONNREFUSED,
+    Trouble.PROTOCOL_UNREACHABLE: errno.ENOPROTOOPT,
+    Trouble.HOST_UNREACHABLE: errno.EHOSTUNREACH,
+    Trouble.NET_UNREACHABLE: errno.ENETUNREACH,
+    Trouble.PROHIBITED: errno.EACCES,
+    Trouble.TOO_BIG: errno.EMSGSIZE,
+}
+
+Address = tuple[IPAddress, int]
+
+
+class UdpEndpoint:
+    """One program's port: its address, its peer if it is connected, and its receive queue."""
+
+    def __init__(self, udp: Udp, local: Address) -> None:
+        self._udp = udp
+        self.local = local
+        self.peer: Address | None = None
+        self.queue: deque[tuple[bytes, Address]] = deque()
+        self.queued = 0
+        self.queue_limit = QUEUE
+        self.broadcast = False
+        self.ttl = 64
+        self.error = 0
+        self.closed = False
+        self.readable = Waiters()
+
+    def send(self, data: Buffer, to: Address) -> None:
+        """Send one datagram. Raises OSError (EMSGSIZE, ENETUNREACH, EACCES)."""
+        udp = self._udp
+        if len(data) > MAX_PAYLOAD:
+            raise OSError(errno.EMSGSIZE, f"{len(data)} bytes are no UDP datagram: at most {MAX_PAYLOAD} fit")
+        dst, port = to
+        src = self.local[0] if self.local[0] != ANY else udp.network.source_for(dst)
+        if udp.node.events:
+            udp.node.events.emit(SENT, src=f"{src}:{self.local[1]}", dst=f"{dst}:{port}", length=len(data))
+        total = udp.network.pseudo_sum(src, dst, PROTO_UDP, header_of.LENGTH + len(data))
+        header = Header(self.local[1], port).pack(total, data)
+        udp.network.send(
+            dst, PROTO_UDP, header, data, src=src, ttl=self.ttl, may_fragment=True, broadcast=self.broadcast
+        )
+
+    def take(self) -> tuple[bytes, Address]:
+        """The oldest datagram and who sent it. Raises IndexError when none waits."""
+        data, sender = self.queue.popleft()
+        self.queued -= len(data) + OVERHEAD
+        return data, sender
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._udp.endpoints[self.local[1]].remove(self)
+            if not self._udp.endpoints[self.local[1]]:
+                del self._udp.endpoints[self.local[1]]
+            self.readable.wake()
+
+
+class Udp:
+    """UDP of one host."""
+
+    def __init__(self, node: Node, network: NetworkLayer) -> None:
+        self.node = node
+        self.network = network
+        self.endpoints: dict[int, list[UdpEndpoint]] = {}
+        self._random = node.random("udp.port")
+        network.register(PROTO_UDP, self)
+
+    def bind(self, address: IPAddress = ANY, port: int = 0, reuse: bool = False) -> UdpEndpoint:
+        """An endpoint at this address and port; port 0 picks one. Raises OSError (EADDRINUSE, EADDRNOTAVAIL)."""
+        if address != ANY and not self.network.is_own(address):
+            raise OSError(errno.EADDRNOTAVAIL, f"{address} is no address of {self.node.name}")
+        if port == 0:
+            port = pick_ephemeral(self._random, lambda p: p not in self.endpoints)
+        for other in self.endpoints.get(port, ()):
+            if not reuse and (address in (ANY, other.local[0]) or other.local[0] == ANY):
+                raise OSError(errno.EADDRINUSE, f"UDP port {port} of {self.node.name} is in use")
+        endpoint = UdpEndpoint(self, (address, port))
+        self.endpoints.setdefault(port, []).append(endpoint)
+        return endpoint
+
+    def receive(
+        self, src: IPAddress, dst: IPAddress, ecn: int, hop_limit: int, payload: Buffer, checked: bool
+    ) -> Trouble | None:
+        try:
+            header = Header.parse(payload)
+        except HeaderError as error:
+            self.node.drop(error.rule, src=str(src))
+            return None
+        if not checked and not header.verify(self.network.pseudo_sum(src, dst, PROTO_UDP, header.length), payload):
+            self.node.drop(header_of.BAD_CHECKSUM, src=str(src))
+            return None
+        endpoint = self._find(src, header.src_port, dst, header.dst_port)
+        if endpoint is None:
+            self.node.drop(NO_PORT, port=header.dst_port, src=str(src))
+            return Trouble.PORT_UNREACHABLE
+        size = header.length - header_of.LENGTH
+        if endpoint.queued + size + OVERHEAD > endpoint.queue_limit:
+            self.node.drop(QUEUE_FULL, port=header.dst_port, length=size)
+            return None
+        endpoint.queue.append((bytes(payload[header_of.LENGTH : header.length]), (src, header.src_port)))
+        endpoint.queued += size + OVERHEAD
+        if self.node.events:
+            self.node.events.emit(DELIVERED, port=header.dst_port, src=f"{src}:{header.src_port}", length=size)
+        endpoint.readable.wake()
+        return None
+
+    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
+        """Only a connected endpoint hears of it: others cannot tell which of their datagrams it was (RFC 1122 §4.1.3.3)."""
+        try:
+            header = Header.parse_quoted(quoted)
+        except HeaderError as error:
+            self.node.drop(error.rule)
+            return
+        for endpoint in self.endpoints.get(header.src_port, ()):
+            if endpoint.peer == (dst, header.dst_port) and kind in _ERRNO:
+                endpoint.error = _ERRNO[kind]
+                endpoint.readable.wake()
+
+    def _find(self, src: IPAddress, src_port: int, dst: IPAddress, dst_port: int) -> UdpEndpoint | None:
+        """The endpoint that fits best: one connected to the sender, then one bound to the address, then a wildcard."""
+        best, best_score = None, -1
+        for endpoint in self.endpoints.get(dst_port, ()):
+            if endpoint.local[0] not in (ANY, dst) or endpoint.peer not in (None, (src, src_port)):
+                continue
+            score = 2 * (endpoint.peer is not None) + (endpoint.local[0] != ANY)
+            if score > best_score:
+                best, best_score = endpoint, score
+        return best
+
+    def close(self) -> None:
+        for endpoints in list(self.endpoints.values()):
+            for endpoint in list(endpoints):
+                endpoint.close()
