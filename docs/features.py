@@ -22,6 +22,7 @@ END = "<!-- end of features -->"
 # From the wire up, as in the book; areas that are not named here follow in alphabetical order.
 AREAS = [
     "Simulation",
+    "Headers",
     "Physical layer",
     "Link layer",
     "IPv4",
@@ -84,7 +85,8 @@ def table(features: list[Feature]) -> str:
     lines = ["| area | feature | shown by |", "|---|---|---|"]
     for area, text in sorted(tests, key=place):
         shown_by = "<br>".join(f"`{test}`" for test in sorted(tests[area, text]))
-        lines.append(f"| {area} | {text} | {shown_by} |")
+        cells = [area, text.replace("|", "\\|"), shown_by]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
