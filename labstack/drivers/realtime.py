@@ -1,0 +1,415 @@
+"""The real-time driver: the same stack, on the clock on the wall.
+
+One background thread owns the stack. It sleeps until a device has a frame, a timer is due, or somebody calls;
+then it handles up to 64 frames of each device, the timers that are due, and sleeps again:
+
+    select ──► frames ──► timers ──► select ──► …          all under one lock
+
+Other threads (a notebook cell, a server) take the same lock for the length of a call, and wait without it.
+Handing work to the background thread instead would cost a change of threads, some 50 µs, for every call.
+
+An exception in a handler costs the frame or the timer that was being handled; the stack goes on. It is raised
+in whoever waits at that moment, or else in whoever calls next.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import errno
+import heapq
+import os
+import threading
+import traceback
+import weakref
+from collections.abc import Callable
+from threading import get_ident
+from time import monotonic_ns
+
+from labstack.core.clock import Waiters
+from labstack.core.units import SECOND
+from labstack.drivers.background import Background, interruptible
+from labstack.drivers.simulator import Killed
+
+_COMPACT_ABOVE = 1024
+_NEVER = 1 << 63
+
+_GONE = {errno.EBADF, errno.ENODEV, errno.ENXIO, getattr(errno, "EBADFD", errno.EBADF)}
+
+
+class Timer:
+    """A call that is to come: a slot in the driver's heap."""
+
+    __slots__ = ("_driver", "_fn")
+
+    def __init__(self, driver: RealTime, fn: Callable[[], None]) -> None:
+        self._driver = driver
+        self._fn: Callable[[], None] | None = fn
+
+    def cancel(self) -> None:
+        if self._fn is not None:
+            self._fn = None
+            self._driver._cancelled()
+
+
+class Program:
+    """A blocking function on a thread of its own, as `spawn` returns it."""
+
+    def __init__(self, driver: RealTime, fn: Callable[[], object], name: str, daemon: bool) -> None:
+        self.name = name
+        self.result: object = None
+        self.error: BaseException | None = None
+        self._driver = driver
+        self._fn = fn
+        self._done = False
+        self._finished = Waiters()
+        # A fresh context: a copy of the caller's would send what the program prints to a cell that ended long
+        # ago.
+        run = contextvars.Context().run
+        self._thread = threading.Thread(target=run, args=(self._main,), name=name, daemon=daemon)
+
+    @property
+    def done(self) -> bool:
+        return self._done
+
+    def join(self, timeout: float | None = None) -> object:
+        """Wait until the program ended, and return what it returned or raise what it raised.
+
+        Raises TimeoutError when `timeout` seconds pass first.
+        """
+        limit = None if timeout is None else round(timeout * SECOND)
+        if not self._driver.block(lambda: self._done, [self._finished], limit, f"the end of {self.name}"):
+            raise TimeoutError(f"{self.name} is still running after {timeout} s")
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    def _main(self) -> None:
+        try:
+            self.result = self._fn()
+        except Killed:
+            pass
+        except BaseException as error:
+            self.error = error
+            # At once, where the reader sees it; and again at `join`. A silent loss hides bugs.
+            traceback.print_exception(error)
+        finally:
+            self._driver._ended(self)
+
+    def __repr__(self) -> str:
+        return f"<program {self.name}: {'ended' if self._done else 'runs'}>"
+
+
+class _Sleeper:
+    """One thread that waits in `block`, and what wakes it."""
+
+    __slots__ = ("_driver", "error", "signal", "woken")
+
+    def __init__(self, driver: RealTime) -> None:
+        self._driver = driver
+        self.error: BaseException | None = None
+        self.woken = False
+        self.signal = threading.Lock()
+        self.signal.acquire()
+
+    def wake(self) -> None:
+        """The caller holds the stack's lock: the thread could do nothing before that is free, so wake it
+        then."""
+        if not self.woken:
+            self.woken = True
+            self._driver._woken.append(self)
+
+
+class RealTime:
+    """A `Driver` (see `core/clock`) in real time. `now` is in nanoseconds, from a start that the system
+    chose."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        # Locks are not fair: the background thread would take its own back before anyone else woke up to take
+        # it. Who wants the lock first takes the gate, and so the next to have it is always the next to come.
+        self._gate = threading.Lock()
+        self._owner = 0
+        self._depth = 0
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._asked = 0
+        self._dead = 0
+        self._devices: dict[int, Callable[[], object]] = {}
+        self._sleepers: set[_Sleeper] = set()
+        self._woken: list[_Sleeper] = []
+        self._programs: dict[int, Program] = {}
+        self._error: BaseException | None = None
+        self._died: BaseException | None = None
+        self._closed = False
+        self._asleep_until = 0  # when the background thread wakes by itself; 0 while it is awake
+        self._thread = Background(weakref.ref(self))
+        self._stop = weakref.finalize(self, Background.stop, self._thread)  # also at the interpreter's exit
+        self._thread.start()
+
+    # --- the clock ------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        return monotonic_ns()
+
+    def call_at(self, when: int, fn: Callable[[], None], daemon: bool = False) -> Timer:
+        timer = Timer(self, fn)
+        self._acquire()
+        if not self._closed:
+            self._asked += 1
+            now = monotonic_ns()
+            heapq.heappush(self._heap, (when if when > now else now, self._asked, timer))
+        self._release()
+        return timer
+
+    def _cancelled(self) -> None:
+        self._dead += 1
+        # Cancelled calls stay in the heap until their time. When they are most of it, leave them out.
+        if self._dead > _COMPACT_ABOVE and self._dead * 2 > len(self._heap):
+            self._acquire()
+            self._heap[:] = [entry for entry in self._heap if entry[2]._fn is not None]
+            heapq.heapify(self._heap)
+            self._dead = 0
+            self._release()
+
+    # --- devices --------------------------------------------------------------------------------------------
+
+    def watch(self, fileno: int, drain: Callable[[], object]) -> None:
+        """Call `drain` on the background thread whenever the descriptor can be read."""
+        self._acquire()
+        self._devices[fileno] = drain
+        self._wake()
+        self._release()
+
+    def unwatch(self, fileno: int) -> None:
+        """Watch the descriptor no more: to be said before it is closed."""
+        self._acquire()
+        if self._devices.pop(fileno, None) is not None:
+            self._wake()
+        self._release()
+
+    # --- the lock -------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> RealTime:
+        self._acquire()
+        if self._error or self._died or self._closed:
+            try:
+                self._raise_what_happened()
+            except BaseException:
+                self._release()
+                raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._release()
+
+    def _acquire(self) -> None:
+        if self._owner == get_ident():
+            self._depth += 1
+            return
+        try:
+            with self._gate:
+                self._lock.acquire()
+            self._owner = get_ident()
+            self._depth = 1
+        except BaseException:
+            # Ctrl-C on the way. Whether we have the lock, only it can tell: a RLock refuses those who do not.
+            try:
+                self._lock.release()
+            except RuntimeError:
+                pass
+            raise
+
+    def _release(self) -> None:
+        if self._owner != get_ident():
+            return  # Ctrl-C kept `block` from taking the lock back
+        self._depth -= 1
+        if self._depth:
+            return
+        try:
+            if self._heap and self._heap[0][0] < self._asleep_until:
+                self._wake()
+            while self._woken:
+                self._woken.pop().signal.release()
+        finally:
+            self._owner = 0
+            self._lock.release()
+
+    def _wake(self) -> None:
+        """Wake the background thread, if it sleeps."""
+        if self._asleep_until and not self._closed and self._died is None:
+            self._asleep_until = 0
+            self._thread.wake()
+
+    # --- waiting --------------------------------------------------------------------------------------------
+
+    def block(
+        self, ready: Callable[[], bool], waiters: list[Waiters], timeout: int | None = None, what: str = ""
+    ) -> bool:
+        """Wait until `ready()`; False when `timeout` nanoseconds passed first. The lock, if held, is let go
+        meanwhile.
+
+        Raises what went wrong on the background thread, and RuntimeError when the driver is closed.
+        """
+        if get_ident() == self._thread.ident:
+            raise RuntimeError(
+                f"waiting for {what or 'something'} inside the stack would stop the stack: use host.spawn"
+            )
+        deadline = None if timeout is None else monotonic_ns() + timeout
+        self._acquire()
+        try:
+            while not ready():
+                self._raise_what_happened(waiting=what or "something")
+                left = -1.0 if deadline is None else (deadline - monotonic_ns()) / SECOND
+                if deadline is not None and left <= 0:
+                    return False
+                self._sleep(waiters, min(left, threading.TIMEOUT_MAX))
+            return True
+        finally:
+            self._release()
+
+    def _sleep(self, waiters: list[Waiters], seconds: float) -> None:
+        """Let go of the lock until somebody wakes one of `waiters`."""
+        sleeper = _Sleeper(self)
+        wake = sleeper.wake
+        self._sleepers.add(sleeper)
+        for waiter in waiters:
+            waiter.append(wake)
+        depth, self._depth = self._depth, 1
+        self._release()
+        try:
+            with interruptible():
+                sleeper.signal.acquire(timeout=seconds)
+        finally:
+            self._acquire()
+            self._depth = depth
+            self._sleepers.discard(sleeper)
+            for waiter in waiters:
+                if wake in waiter:
+                    waiter.remove(wake)
+        if sleeper.error is not None:
+            raise sleeper.error
+
+    def _raise_what_happened(self, waiting: str = "") -> None:
+        if self._died is not None:
+            raise self._died
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if self._closed and get_ident() in self._programs:
+            raise Killed
+        if self._closed and waiting:
+            raise RuntimeError(f"waiting for {waiting}, but this host is closed: make a new one")
+
+    # --- programs -------------------------------------------------------------------------------------------
+
+    def spawn(self, fn: Callable[..., object], *args: object, name: str = "", daemon: bool = True) -> Program:
+        """Run `fn(*args)` as a program, on a thread of its own. Closing the driver ends it at its next call.
+
+        Python waits, when it exits, for programs that are not `daemon`.
+        """
+        program = Program(self, lambda: fn(*args), name or getattr(fn, "__name__", "program"), daemon)
+        self._acquire()
+        try:
+            program._thread.start()
+            assert program._thread.ident is not None
+            self._programs[program._thread.ident] = program
+        finally:
+            self._release()
+        return program
+
+    def _ended(self, program: Program) -> None:
+        self._acquire()
+        program._done = True
+        self._programs.pop(get_ident(), None)
+        program._finished.wake()
+        self._release()
+
+    # --- the background thread ------------------------------------------------------------------------------
+
+    def turn(self, ready: list[int]) -> tuple[list[int], float | None] | None:
+        """Handle what is ready and what is due. Returns the descriptors to wait for, and for how long in
+        seconds."""
+        self._acquire()
+        try:
+            self._asleep_until = 0
+            if self._closed:
+                return None
+            for fileno in ready:
+                drain = self._devices.get(fileno)
+                if drain is not None:
+                    try:
+                        drain()
+                    except Exception as error:
+                        self._failed(error)
+                        if isinstance(error, OSError) and error.errno in _GONE:
+                            self._devices.pop(fileno, None)
+            self._run_due()
+            if not self._heap:
+                self._asleep_until = _NEVER
+                return list(self._devices), None
+            when = self._heap[0][0]
+            self._asleep_until = when
+            return list(self._devices), max(0.0, (when - monotonic_ns()) / SECOND)
+        finally:
+            self._release()
+
+    def _run_due(self) -> None:
+        """Run the timers due by now; those that they set for "at once" wait for the next turn, after new
+        frames."""
+        heap, now = self._heap, monotonic_ns()
+        while heap and heap[0][0] <= now:
+            timer = heapq.heappop(heap)[2]
+            fn = timer._fn
+            if fn is None:
+                self._dead -= 1
+                continue
+            timer._fn = None
+            try:
+                fn()
+            except Exception as error:
+                self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        """Whoever waits now may wait for what this error has undone: raise it there, or else at the next
+        call."""
+        for sleeper in self._sleepers:
+            sleeper.error = error
+            sleeper.wake()
+        if not self._sleepers and self._error is None:
+            self._error = error
+            traceback.print_exception(error)
+
+    def forget_closed(self) -> None:
+        """A descriptor was closed that is still watched: find out which."""
+        self._acquire()
+        for fileno in list(self._devices):
+            try:
+                os.fstat(fileno)
+            except OSError:
+                del self._devices[fileno]
+        self._release()
+
+    def die(self, error: BaseException) -> None:
+        self._acquire()
+        self._died = error
+        self._failed(error)
+        self._error = None
+        self._release()
+
+    def close(self) -> None:
+        """Stop the thread, end every program, forget every call. Raises an error that nobody has been told
+        yet."""
+        self._acquire()
+        self._closed = True
+        self._heap.clear()
+        self._devices.clear()
+        for sleeper in self._sleepers:
+            sleeper.wake()
+        programs = [program for ident, program in self._programs.items() if ident != get_ident()]
+        self._release()
+        self._stop()
+        for program in programs:
+            program._thread.join(1)
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
