@@ -1,7 +1,7 @@
 """What the book asks its reader: a choice, a prediction, hints, and a part to fill in, held to cases.
 
-All of it can be read without being run, and used without a mouse: the widget is a convenience, the text beside
-it is what a notebook stores and what `print` shows. Nothing here knows an answer that was not handed in.
+All of it can be read without being run, and used without a mouse: the widget is a convenience, the text
+beside it is what a notebook stores and what `print` shows. No answer is known here that was not handed in.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ class Case:
 
 
 class Verdict:
-    """How a reader's function did. `part` is what to go on with: the reader's own if right, else the book's."""
+    """How a reader's function did. `part` is what to go on with: the reader's own if right, or the book's."""
 
     def __init__(self, mine: F, book: F, cases: Sequence[Case]) -> None:
         self.name = mine.__name__
