@@ -23,6 +23,7 @@ When the process that made it ends, however it does, nothing is left: see `linux
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from random import SystemRandom
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from labstack.core.addresses import InterfaceAddress, IPAddress, mask
+from labstack.core.addresses import InterfaceAddress, IPAddress
 from labstack.drivers.realtime import RealTime
 from labstack.link.tap import TUN, Tap, attach, random_mac, why_no_tun
 from labstack.linux_namespace import Namespace, Way, begin
@@ -81,23 +82,29 @@ class LinuxPeer:
         self.way: Way = self._namespace.way
         self._end = weakref.finalize(self, Namespace.close, self._namespace)  # also at the interpreter's exit
         try:
-            self.tap = self._make_tap(name, own, queue)
+            self.tap = self._make_tap(name, queue)
         except BaseException:
             self._end()
             raise
 
-    def _make_tap(self, name: str, own: InterfaceAddress, queue: int) -> str:
+    def _make_tap(self, name: str, queue: int) -> str:
         namespace = self._namespace
         try:
             _, (namespace.tun,) = namespace.ask("tun", path=TUN)
         except OSError as error:
             raise OSError(error.errno, why_no_tun(error.errno)) from None
-        name = attach(namespace.tun, name)
+        try:
+            name = attach(namespace.tun, name)
+        except OSError as error:
+            if error.errno == errno.EBUSY and self.way == "container":
+                text = "this container's network has a LinuxPeer already: close that one first"
+                raise OSError(errno.EBUSY, text) from None
+            raise
         namespace.ask(
             "configure",
             name=name,
             address=self.address,
-            netmask=str(mask(IPAddress.parse("255.255.255.255"), own.length)),
+            length=self.length,
             mtu=self.mtu,
             queue=queue,
             own=self.way != "container",

@@ -9,13 +9,12 @@ adopts what its children leave behind (PR_SET_CHILD_SUBREAPER, prctl(2)) and kil
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,10 +22,7 @@ from typing import Any
 
 MAX_MESSAGE = 1 << 20
 
-# From <linux/sockios.h>, <linux/if.h> and <linux/prctl.h>
-SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
-SIOCSIFMTU, SIOCSIFTXQLEN = 0x8922, 0x8943
-IFF_UP = 1
+# From <linux/prctl.h>
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -82,12 +78,8 @@ class Init:
                 case "ports":
                     self.answer({name: sorted(ports(name)) for name in ("tcp", "udp")})
         except (OSError, ValueError) as error:
-            self.answer(
-                {
-                    "errno": getattr(error, "errno", 0) or 0,
-                    "error": getattr(error, "strerror", "") or str(error),
-                }
-            )
+            code, text = getattr(error, "errno", 0) or 0, getattr(error, "strerror", "") or str(error)
+            self.answer({"errno": code, "error": text, "file": getattr(error, "filename", None)})
         finally:
             for descriptor in descriptors:
                 if descriptor not in kept:
@@ -174,36 +166,39 @@ def ports(protocol: str) -> set[int]:
     return found
 
 
-def configure(name: str, address: str, netmask: str, mtu: int, queue: int, own: bool) -> None:
+def configure(name: str, address: str, length: int, mtu: int, queue: int, own: bool) -> None:
     """Bring the interface up with this address, and say nothing on it that nobody asked for."""
-    if not write(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "1"):
-        # A container's /proc/sys is read-only. Without an address of its own, IPv6 stays silent as well.
-        quiet = ["ip", "link", "set", "dev", name, "addrgenmode", "none"]
-        try:
-            subprocess.run(quiet, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        except FileNotFoundError:
-            pass  # a few frames of noise
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        if own:
-            up(any_socket, "lo")
-            # Each connection starts afresh, not from what an earlier one measured; and with Linux's usual
-            # congestion control, also where the machine's is another.
-            write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
-            write("/proc/sys/net/ipv4/tcp_congestion_control", "cubic")
-        for request, value in ((SIOCSIFMTU, mtu), (SIOCSIFTXQLEN, queue)):
-            fcntl.ioctl(any_socket, request, struct.pack("16si20x", name.encode(), value))
-        up(any_socket, name)
-        for request, number in ((SIOCSIFADDR, address), (SIOCSIFNETMASK, netmask)):
-            four = socket.inet_aton(number)
-            fcntl.ioctl(
-                any_socket, request, struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, four)
-            )
+    if not own and taken(address):
+        raise FileExistsError(errno.EEXIST, f"{address} is an address here already: choose another")
+    # IPv6 would send frames at once. In a container, whose /proc/sys is read-only, it is only left without an
+    # address.
+    write(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "1")
+    commands = [
+        f"link set dev {name} mtu {mtu} txqueuelen {queue} addrgenmode none up",
+        f"address add {address}/{length} broadcast + dev {name}",
+    ]
+    if own:
+        commands.append("link set dev lo up")
+        # Each connection starts afresh, not from what an earlier one measured; and with Linux's usual
+        # congestion control, also where the machine's is another.
+        write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
+        write("/proc/sys/net/ipv4/tcp_congestion_control", "cubic")
+    try:
+        ip = ["ip", "-batch", "-"]
+        subprocess.run(ip, input="\n".join(commands), capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, "there is no ip: install iproute2") from None
+    except subprocess.CalledProcessError as error:
+        raise OSError(errno.EINVAL, f"{name} cannot be set up: {error.stderr.strip()}") from None
 
 
-def up(any_socket: socket.socket, name: str) -> None:
-    answer = fcntl.ioctl(any_socket, SIOCGIFFLAGS, struct.pack("16sh22x", name.encode(), 0))
-    flags = struct.unpack("16sh22x", answer)[1]
-    fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh22x", name.encode(), flags | IFF_UP))
+def taken(address: str) -> bool:
+    """Whether some interface of this network namespace has the address."""
+    try:
+        with open("/proc/self/net/fib_trie") as routes:
+            return any(line.strip() == f"|-- {address}" for line in routes)
+    except OSError:
+        return False  # no interface has any
 
 
 def write(path: str, value: str) -> bool:

@@ -59,7 +59,7 @@ class Namespace:
             except (BrokenPipeError, ConnectionResetError):
                 raise OSError("the network namespace has ended: make a new LinuxPeer") from None
         if "error" in reply:
-            raise OSError(reply["errno"], reply["error"])
+            raise OSError(reply["errno"], reply["error"], reply["file"])
         return reply, received
 
     def _answer(self) -> tuple[dict[str, Any], list[int]]:
@@ -167,9 +167,9 @@ def _start(way: Way, command: list[str]) -> Namespace:
     except OSError:
         process.wait()
         assert process.stderr is not None
-        said = process.stderr.read().decode(errors="replace").strip()
+        said = process.stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
         namespace.close()
-        raise OSError(f"{' '.join(command) or 'the first process'}: {said or 'ended at once'}") from None
+        raise OSError(f"{way}: {said or 'ended at once'}") from None
     return namespace
 
 

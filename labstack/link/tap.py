@@ -117,7 +117,10 @@ class Tap:
         """
         from fcntl import ioctl
 
-        _, flags = _IFREQ.unpack(ioctl(fd, TUNGETIFF, bytes(_IFREQ.size)))
+        try:
+            _, flags = _IFREQ.unpack(ioctl(fd, TUNGETIFF, bytes(_IFREQ.size)))
+        except OSError:
+            flags = 0
         wanted = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR
         if flags & wanted != wanted:
             raise ValueError(
