@@ -1,4 +1,4 @@
-"""What the book asks its reader: a choice, a prediction, hints, and a part to fill in, held to cases.
+"""What the book asks its reader: to choose, to predict, to play, and to fill in a part, held to cases.
 
 All of it can be read without being run, and used without a mouse: the widget is a convenience, the text
 beside it is what a notebook stores and what `print` shows. No answer is known here that was not handed in.
@@ -230,6 +230,62 @@ class Hints(Question):
 
         button.on_click(more)
         return box
+
+
+class Explore(Question):
+    """What comes of a function as its arguments are moved: a slider for each `(low, high, start)`, a menu for
+    each list, whose first entry is where it starts.
+
+    The function returns a picture, or anything whose `str` is the answer; an exception is shown in words. The
+    text is what comes of it at the start, so a page shows one case before anybody moves anything.
+    """
+
+    def __init__(
+        self, function: Callable[..., object], **arguments: tuple[int, int, int] | Sequence[object]
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.start = {
+            name: range_[2] if isinstance(range_, tuple) else range_[0] for name, range_ in arguments.items()
+        }
+
+    @property
+    def text(self) -> str:
+        at = ", ".join(f"{name} = {value}" for name, value in self.start.items())
+        return f"{at}:\n{self.function(**self.start)}"
+
+    def widget(self) -> Any:
+        widgets = _ipywidgets()
+        style = {"description_width": "initial"}
+        movers = {
+            name: widgets.IntSlider(
+                value=range_[2],
+                min=range_[0],
+                max=range_[1],
+                description=name,
+                style=style,
+                continuous_update=False,
+                layout={"width": "32em"},
+            )
+            if isinstance(range_, tuple)
+            else widgets.Dropdown(options=list(range_), description=name, style=style)
+            for name, range_ in self.arguments.items()
+        }
+        shown = widgets.HTML()
+
+        def moved(_: Any) -> None:
+            try:
+                result = self.function(**{name: mover.value for name, mover in movers.items()})
+            except Exception as error:
+                result = f"{type(error).__name__}: {error}"
+            picture = getattr(result, "_repr_svg_", None)
+            pre = "<pre style='margin:0;line-height:1.35'>"
+            shown.value = picture() if picture else f"{pre}{escape(str(result))}</pre>"
+
+        for mover in movers.values():
+            mover.observe(moved, names="value")
+        moved(None)
+        return widgets.VBox([*movers.values(), shown])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from labstack.observe.questions import Case, Choice, Hints, Prediction, has_gap, judge
+from labstack.observe.questions import Case, Choice, Explore, Hints, Prediction, Said, has_gap, judge
 
 LAYERS = {
     "five": "That is the teaching model.",
@@ -184,3 +184,29 @@ def test_with_widgets_the_text_stays_the_same() -> None:
     bundle = layers()._repr_mimebundle_()
     assert bundle["text/plain"] == str(layers())
     assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def divide(number: int, by: object) -> object:
+    return Said(f"{number} / {by} < {number / int(str(by)):g}")
+
+
+def test_play_is_text_at_its_start() -> None:
+    assert str(Explore(divide, number=(0, 9, 6), by=["2", "3"])) == "number = 6, by = 2:\n6 / 2 < 3"
+
+
+def test_play_follows_slider_and_menu_and_survives_an_error() -> None:
+    slider, menu, shown = Explore(divide, number=(0, 9, 6), by=["2", "3", "0"]).widget().children
+    assert "6 / 2 &lt; 3" in shown.value
+    slider.value = 9
+    menu.value = "3"
+    assert "9 / 3 &lt; 3" in shown.value
+    menu.value = "0"
+    assert "ZeroDivisionError" in shown.value
+    menu.value = "3"
+    assert "9 / 3 &lt; 3" in shown.value
+
+
+def test_play_shows_a_picture_as_a_picture() -> None:
+    prediction = Prediction("How many bytes?", 6, 3000, "bytes")
+    _, shown = Explore(prediction.against, measured=(1, 9, 5)).widget().children
+    assert shown.value.startswith("<svg")
