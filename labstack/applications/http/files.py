@@ -1,4 +1,4 @@
-"""From a request to a file: which one is meant, and of what type is it? Only what is in the folder can be meant."""
+"""From a request to a file: which one is meant, and of what type it is. Only what is in the folder can be."""
 
 from __future__ import annotations
 
