@@ -1,7 +1,7 @@
 """Seeing the network: what crossed the wires, in pictures, tables, captures and reasons.
 
-`observe` stands beside the house: it listens to events and reads headers, and nothing below imports it. Only drawing
-charts and tables takes other people's packages (`pip install labstack[notebooks]`).
+`observe` stands beside the house: it listens to events and reads headers, and nothing below imports it.
+Only drawing charts and tables takes other people's packages (`pip install labstack[notebooks]`).
 """
 
 from labstack.observe.encapsulation import Dissection

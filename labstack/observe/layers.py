@@ -1,4 +1,5 @@
-"""A frame taken apart: which bytes belong to which layer. Read-only, and never at a loss: what is no header is data."""
+"""A frame taken apart: which bytes belong to which layer. Read-only, and never at a loss: what is no header
+is data."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ Header = Ethernet | ARP | IPv4 | ICMP | UDP | TCP
 
 @dataclass(slots=True, frozen=True)
 class Layer:
-    """Bytes `start` to `end` (the first behind it) of a frame: a header, or data or padding (`header` is None)."""
+    """Bytes `start` to `end` (the first behind it) of a frame: a header, or data or padding (`header` is
+    None)."""
 
     name: str
     start: int
@@ -35,7 +37,8 @@ class Layer:
 
 
 def layers(frame: bytes) -> tuple[Layer, ...]:
-    """The headers of a frame (without check sequence) from the outside in, then what they carry, then padding.
+    """The headers of a frame (without check sequence) from the outside in, then what they carry, then
+    padding.
 
     Checksums are not verified: a picture shows what came, right or wrong.
     """

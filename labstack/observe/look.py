@@ -1,11 +1,13 @@
 """One look for every picture: colours, fonts, sizes, and what a picture can do.
 
-The colours are those of Okabe and Ito, which people with any common colour blindness can tell apart; nothing is said by
-colour alone. Every picture brings its own paper, so it reads the same on a dark page and in print.
+The colours are those of Okabe and Ito, which people with any common colour blindness can tell apart;
+nothing is said by colour alone. Every picture brings its own paper, so it reads the same on a dark page and
+in print.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -22,13 +24,12 @@ FAINT = "#D5D9DF"
 PAPER = "#FFFFFF"
 BAND = "#F3F5F8"
 
-# Verdana and DejaVu Sans have the same proportions, as have the monospaced ones: text takes the same room everywhere.
+# Verdana and DejaVu Sans have the same proportions, as have the monospaced ones: text takes the same room
+# everywhere.
 SANS = "DejaVu Sans, Verdana, sans-serif"
 MONO = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 MONO_WIDTH = 0.602
 """The width of a monospaced character, in ems."""
-SANS_WIDTH = 0.60
-"""The width of an average character of running text, in ems; a little more than it takes, so that it always fits."""
 
 
 def missing(package: str) -> ImportError:
@@ -36,24 +37,33 @@ def missing(package: str) -> ImportError:
     return ImportError(f"this takes {package}, which is not installed: pip install labstack[notebooks]")
 
 
-class Picture:
-    """A picture with its text beside it. In a notebook it shows itself; `print` gives the text.
+class Shown:
+    """Something to look at that has a text. `print` gives it, and so does `repr`: a notebook stores it
+    under the picture, for those who search or listen."""
 
-    The text is what `repr` gives, too: so a notebook stores it under the picture, for those who search or listen.
-    """
+    @property
+    def text(self) -> str:
+        """What is to be seen, in plain text."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class Picture(Shown):
+    """A drawing. In a notebook it shows itself."""
 
     @property
     def svg(self) -> str:
         """The picture as an SVG document. The same input gives the same bytes."""
         raise NotImplementedError
 
-    @property
-    def text(self) -> str:
-        """What the picture shows, in plain text."""
-        raise NotImplementedError
-
     def save(self, path: str | Path) -> Path:
-        """Write the picture (`.svg`) or its text (`.txt`) to a file. Raises ValueError for any other ending."""
+        """Write the picture (`.svg`) or its text (`.txt`) to a file. Raises ValueError for any other
+        ending."""
         path = Path(path)
         if path.suffix not in {".svg", ".txt"}:
             raise ValueError(f"{path.name!r} has the ending {path.suffix!r}: write .svg or .txt")
@@ -63,11 +73,13 @@ class Picture:
     def _repr_svg_(self) -> str:
         return self.svg
 
-    def __str__(self) -> str:
-        return self.text
 
-    def __repr__(self) -> str:
-        return self.text
+def width_of(text: str, size: float) -> float:
+    """About how wide `text` is in `SANS`, in pixels; rather too much than too little."""
+    return size * sum(
+        0.32 if c in "iljtf.,:;'|! ()" else 0.96 if c in "mwMW" else 0.72 if c.isupper() else 0.62
+        for c in text
+    )
 
 
 def number(value: float) -> str:
@@ -91,14 +103,23 @@ class Drawing:
             f'stroke="{colour}" stroke-width="{number(width)}"{dashed}/>'
         )
 
-    def shape(self, points: list[tuple[float, float]], fill: str = "none", stroke: str = "", width: float = 1) -> None:
+    def shape(
+        self, points: list[tuple[float, float]], fill: str = "none", stroke: str = "", width: float = 1
+    ) -> None:
         """A closed polygon."""
         corners = " ".join(f"{number(x)},{number(y)}" for x, y in points)
         line = f' stroke="{stroke}" stroke-width="{number(width)}"' if stroke else ""
         self._parts.append(f'<polygon points="{corners}" fill="{fill}"{line}/>')
 
     def box(
-        self, x: float, y: float, width: float, height: float, fill: str = "none", stroke: str = "", corner: float = 0
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        fill: str = "none",
+        stroke: str = "",
+        corner: float = 0,
     ) -> None:
         line = f' stroke="{stroke}"' if stroke else ""
         round_off = f' rx="{number(corner)}"' if corner else ""
@@ -120,7 +141,8 @@ class Drawing:
         turn: float = 0,
         halo: bool = False,
     ) -> None:
-        """Letters whose base line starts (or has its middle, or ends: `anchor`) at x, y, turned by `turn` degrees."""
+        """Letters whose base line starts (or has its middle, or ends: `anchor`) at x, y, turned by `turn`
+        degrees."""
         extra = ' font-weight="bold"' if bold else ""
         extra += f' font-family="{font}"' if font != SANS else ""
         extra += f' text-anchor="{anchor}"' if anchor != "start" else ""
@@ -139,14 +161,16 @@ class Drawing:
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" '
             f'style="max-width:100%;height:auto" font-family="{SANS}" role="img">\n'
             f"<title>{escape(self._title)}</title>\n"
-            f'<rect width="{w}" height="{h}" rx="6" fill="{PAPER}"/>\n' + "\n".join(self._parts) + "\n</svg>\n"
+            f'<rect width="{w}" height="{h}" rx="6" fill="{PAPER}"/>\n'
+            + "\n".join(self._parts)
+            + "\n</svg>\n"
         )
 
 
-class Grid(Picture):
+class Grid(Shown):
     """A small table: column names and rows of text. In a notebook it is HTML; `print` gives plain text."""
 
-    def __init__(self, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    def __init__(self, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
         self.columns = columns
         self.rows = rows
 
@@ -156,12 +180,15 @@ class Grid(Picture):
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows
+        )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def align(rows: list[tuple[str, ...]], right: frozenset[int] = frozenset()) -> str:
-    """Rows of cells as lines, each column as wide as its widest cell; columns in `right` are set to the right."""
+def align(rows: Sequence[tuple[str, ...]], right: frozenset[int] = frozenset()) -> str:
+    """Rows of cells as lines, each column as wide as its widest cell; columns in `right` are set to the
+    right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
@@ -170,3 +197,29 @@ def align(rows: list[tuple[str, ...]], right: frozenset[int] = frozenset()) -> s
         ).rstrip()
         for row in rows
     )
+
+
+CHART = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": "#E6E9ED",
+    "grid.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "svg.hashsalt": "labstack",
+    "svg.fonttype": "none",
+}
+"""The same look for matplotlib, as its own parameters; a fixed salt makes the same chart the same bytes."""

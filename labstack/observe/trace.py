@@ -1,0 +1,292 @@
+"""A trace: what crossed the wires, and why. It listens to the events of hosts and wires, and asks nothing
+of them.
+
+    trace = net.capture(wire)
+    …
+    trace.table(); trace.ladder(); trace.why(12)
+
+Frames are events too: `device.sent` at the sender, `device.received` at the receiver, and what the wire did
+to them in between, tied by the frame's number. Packets are put together from these when someone looks, not
+while they travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labstack.core.events import Event, Events, Value
+from labstack.core.units import SECOND
+from labstack.headers.tcp import ACK
+from labstack.observe import capture_file, charts, look
+from labstack.observe.assembly import Assembly, turned
+from labstack.observe.encapsulation import Dissection
+from labstack.observe.ladder import Ladder
+from labstack.observe.packet import Packet
+from labstack.observe.why import Why
+from labstack.observe.window import WindowChart, busier_side
+from labstack.physical.faults import Flow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Trace:
+    """Listens to `sources` until `close()`.
+
+    - `devices`: the wires (or TAPs) whose frames are shown; None for all. Reasons are followed through all
+      sources.
+    - `ends`: the machines at the ends of each device, {"a–b": ("a", "b")}; what is left out is learned from
+      the frames. A machine that is no source, such as Linux behind a TAP, is silent: what is handed to it
+      counts as arrived.
+    - `limit`: how many events are kept. The first ones are; `left_out` counts the others.
+    - `origin`: the time, in nanoseconds, that is shown as 0.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Events] = (),
+        devices: set[str] | None = None,
+        *,
+        ends: Mapping[str, tuple[str, ...]] | None = None,
+        limit: int = 200_000,
+        origin: int = 0,
+    ) -> None:
+        self.devices = devices
+        self.ends = dict(ends or {})
+        self.limit = limit
+        self.left_out = 0
+        self.origin = origin
+        self.events: list[Event] = []
+        """All that was heard, in its order."""
+        self._sources: list[Events] = []
+        self._read = 0
+        self._index: dict[int, int] = {}
+        self._heard: set[str] = set()
+        self._assembly = Assembly(devices, self.ends, self._heard)
+        for source in sources:
+            self.listen(source)
+
+    # --- listening ----------------------------------------------------------------------------------------
+
+    def listen(self, source: Events) -> None:
+        """Listen to one more host or wire. To listen twice is to listen once."""
+        if not any(known is source for known in self._sources):
+            self._sources.append(source)
+            self._heard.add(source.host)
+            source.append(self._record)
+
+    def close(self) -> None:
+        """Stop listening. What was heard stays."""
+        for source in self._sources:
+            if self._record in source:
+                source.remove(self._record)
+
+    def __enter__(self) -> Trace:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _record(self, event: Event) -> None:
+        if len(self.events) < self.limit:
+            self.events.append(event)
+        else:
+            self.left_out += 1
+
+    # --- from events to packets ---------------------------------------------------------------------------
+
+    @property
+    def packets(self) -> list[Packet]:
+        """The packets, in the order in which they were sent."""
+        self._catch_up()
+        return self._assembly.complete()
+
+    def __getitem__(self, number: int) -> Packet:
+        """The packet with that number. Raises KeyError in a sentence when there is none."""
+        packets = self.packets
+        for packet in packets:
+            if packet.number == number:
+                return packet
+        if not packets:
+            raise KeyError(f"no packet {number}: this trace is empty")
+        raise KeyError(
+            f"no packet {number}: they are {packets[0].number} to {packets[-1].number} in this trace"
+        )
+
+    def __len__(self) -> int:
+        self._catch_up()
+        return len(self._assembly.packets)
+
+    @property
+    def flows(self) -> list[Flow]:
+        """The TCP and UDP flows, each in the direction of its first packet, in the order of these."""
+        self._catch_up()
+        return list(self._assembly.flows)
+
+    def event(self, number: int) -> Event | None:
+        """The event with that number, if it was heard."""
+        self._catch_up()
+        at = self._index.get(number)
+        return None if at is None else self.events[at]
+
+    def before(self, event: Event) -> Iterator[Event]:
+        """The events heard before `event`, newest first."""
+        self._catch_up()
+        for at in range(self._index[event.number] - 1, -1, -1):
+            yield self.events[at]
+
+    def find(self, event: Event) -> Packet | None:
+        """The packet that a `device.sent` or `device.received` event is about, if it is shown."""
+        self._catch_up()
+        device, number = event.fields.get("device"), event.fields.get("number")
+        if not (isinstance(device, str) and isinstance(number, int)):
+            return None
+        return self._assembly.packets.get((device, number))
+
+    def relative(self, fields: dict[str, Value]) -> dict[str, Value]:
+        """The fields of one of TCP's events, with relative numbers in place of those in the header."""
+        self._catch_up()
+        return self._assembly.relative(fields)
+
+    def _catch_up(self) -> None:
+        events = self.events
+        while self._read < len(events):
+            event = events[self._read]
+            self._index[event.number] = self._read
+            self._read += 1
+            self._assembly.take(event)
+
+    # --- looking ------------------------------------------------------------------------------------------
+
+    def choose(
+        self,
+        flow: object = None,
+        hosts: Iterable[str] | None = None,
+        between: tuple[float, float] | None = None,
+    ) -> list[Packet]:
+        """The packets of one flow (both directions; a socket will do), between these hosts, sent between
+        two times in seconds."""
+        packets = self.packets
+        if flow is not None:
+            there = self.find_flow(flow)
+            both = {there, turned(there)}
+            packets = [packet for packet in packets if packet.flow in both]
+        if hosts is not None:
+            wanted = set(hosts)
+            packets = [packet for packet in packets if {packet.sender, packet.receiver} <= wanted]
+        if between is not None:
+            first, last = (self.origin + round(seconds * SECOND) for seconds in between)
+            packets = [packet for packet in packets if first <= packet.sent <= last]
+        return packets
+
+    def find_flow(self, of: object = None) -> Flow:
+        """The flow of a socket (or of a flow itself); without one, the first TCP or UDP flow of the trace.
+
+        Raises ValueError in a sentence when there is none.
+        """
+        if of is None:
+            flows = self.flows
+            if not flows:
+                raise ValueError(
+                    "this trace holds no TCP or UDP flow: was the capture started before the traffic?"
+                )
+            return flows[0]
+        return charts.as_flow(of)
+
+    def text(self, absolute: bool = False) -> str:
+        """The packets as lines of text. With `absolute`, sequence numbers as they stand in the headers."""
+        rows: list[tuple[str, ...]] = [("no", "time s", "from", "to", "protocol", "info", "")]
+        for packet in self.packets:
+            rows.append(
+                (
+                    str(packet.number),
+                    f"{(packet.sent - self.origin) / SECOND:.6f}",
+                    packet.sender,
+                    packet.receiver,
+                    packet.protocol,
+                    packet.describe(absolute),
+                    ", ".join(packet.remarks),
+                )
+            )
+        lines = look.align(rows, right=frozenset({0, 1}))
+        return f"{lines}\n{self._left_out()}" if self.left_out else lines
+
+    def table(self, absolute: bool = False) -> pd.DataFrame:
+        """The packets as a pandas DataFrame, one row each; times in seconds, lengths and windows in bytes."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise look.missing("pandas") from error
+        rows = [self._row(packet, absolute) for packet in self.packets]
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        return table.astype(dict.fromkeys(("seq", "ack", "len", "window"), "Int64"))
+
+    def _row(self, packet: Packet, absolute: bool) -> tuple[Any, ...]:
+        tcp = packet.tcp
+        seq = ack = window = None
+        if tcp is not None:
+            seq, window = (tcp.seq if absolute else packet.relative_seq), tcp.window
+            if tcp.flags & ACK:
+                ack = tcp.ack if absolute else packet.relative_ack
+        arrived = None if packet.arrived is None else (packet.arrived - self.origin) / SECOND
+        return (
+            packet.number, (packet.sent - self.origin) / SECOND, packet.sender, packet.receiver,
+            packet.protocol, packet.flags, seq, ack, packet.payload_length, window,
+            packet.describe(absolute), packet.fate, arrived, packet.retransmission,
+        )  # fmt: skip
+
+    def ladder(
+        self,
+        flow: object = None,
+        *,
+        hosts: Iterable[str] | None = None,
+        between: tuple[float, float] | None = None,
+        limit: int = 60,
+    ) -> Ladder:
+        """The packets as a ladder: time runs down, each packet is an arrow. At most `limit` are drawn, the
+        first ones; `between` (seconds) and `flow` choose others. `hosts` gives the order from left to
+        right."""
+        order = None if hosts is None else list(hosts)
+        return Ladder(self.choose(flow, order, between), order, limit=limit, origin=self.origin)
+
+    def dissect(self, number: int) -> Dissection:
+        """Packet `number` from the outside in: each header's bytes, fields and values."""
+        return Dissection(self[number].frame)
+
+    def why(self, number: int, steps: int = 12) -> Why:
+        """Why packet `number` was sent: the walk back along its causes, at most `steps` of them."""
+        return Why(self, self[number], steps)
+
+    def window(self, flow: object = None) -> WindowChart:
+        """The congestion window of a socket (or of a flow's source) over time, with all that limits it;
+        without one, of the side of the first flow that sends more."""
+        found = self.find_flow(flow)
+        return WindowChart(self, busier_side(self, found) if flow is None else found)
+
+    def bytes_over_time(self, flow: object = None) -> charts.BytesOverTime:
+        """How many bytes of a flow had left and had arrived at each time, in both directions."""
+        return charts.BytesOverTime(self, self.find_flow(flow))
+
+    def pcap(self, path: str | Path, at: str | None = None) -> Path:
+        """Write a capture file that tcpdump, tshark, Wireshark and scapy read: each frame once, when its
+        first bit left; or, `at` a host, what that host sent and received, when it did."""
+        return capture_file.write(path, capture_file.frames(self.packets, at))
+
+    def scapy(self) -> list[Any]:
+        """The frames as scapy packets, with `.time` in seconds."""
+        return capture_file.to_scapy(capture_file.frames(self.packets))
+
+    def _left_out(self) -> str:
+        return f"… {self.left_out} more events were left out: this trace keeps {self.limit}"
+
+    def __repr__(self) -> str:
+        more = f", {self.left_out} events left out" if self.left_out else ""
+        return f"<trace: {len(self)} packets, {len(self.events)} events{more}>"
+
+
+COLUMNS = (
+    "no", "time s", "from", "to", "protocol", "flags", "seq", "ack", "len", "window", "info", "fate",
+    "arrived s", "retransmission",
+)  # fmt: skip
