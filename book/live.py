@@ -1,0 +1,54 @@
+"""Where the book's live cells get their Linux: a real one if this machine can, or else a recording of one.
+
+A live cell asks only for what is true of both. LABSTACK_NO_TAP=1 in the environment chooses the recording.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import weakref
+from pathlib import Path
+
+from labstack.host import Host
+from labstack.linux import LinuxPeer
+from labstack.observe import recording
+from labstack.observe.questions import Said
+from labstack.observe.trace import Trace
+
+CAPTURES = Path(__file__).resolve().parent / "captures"
+NAMES = {"192.168.77.2": "lab", "192.168.77.1": "linux"}
+
+
+def linux() -> tuple[LinuxPeer | None, Said]:
+    """A Linux peer, or None where this machine cannot have one; and a notice that says which."""
+    try:
+        if os.environ.get("LABSTACK_NO_TAP"):
+            raise OSError("LABSTACK_NO_TAP is set")
+        peer = LinuxPeer()
+    except OSError as error:
+        return None, Said(
+            "No Linux peer here, so the live cells show a recording of one.\n"
+            f"The reason: {error}.\nWhat to do: run `labstack doctor` in a terminal."
+        )
+    return peer, Said(f"A Linux kernel is at the other end of {peer.tap}.")
+
+
+def serve(peer: LinuxPeer, files: dict[str, bytes], port: int = 80) -> None:
+    """Start Python's own Web server on the Linux side, for these files; return when it answers."""
+    folder = Path(tempfile.mkdtemp(prefix="site-"))
+    weakref.finalize(peer, shutil.rmtree, folder, ignore_errors=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    peer.run([sys.executable, "-m", "http.server", str(port)], cwd=folder)
+    peer.wait_for_port(port)
+
+
+def capture(host: Host) -> Trace:
+    """Everything on the TAP from now on, as a trace."""
+    return Trace([host.events], ends={"tap0": ("lab", "linux")}, origin=host.driver.now)
+
+
+def recorded(name: str) -> Trace:
+    """The recording book/captures/NAME.pcap."""
+    return recording.read(CAPTURES / f"{name}.pcap", NAMES)
