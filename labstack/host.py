@@ -1,7 +1,7 @@
 """A host: one machine with its interfaces, routes, transports and sockets. It owns all of its state.
 
-The same class runs in simulation (`Network.host`) and in real time (`LinuxPeer.host`): only the driver differs. Here the
-layers are put on top of one another; each part that a lab replaces is a class handed in.
+The same class runs in simulation (`Network.host`) and in real time (`LinuxPeer.host`): only the driver
+differs. Here the layers are put on top of one another; each part that a lab replaces is a class handed in.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ from labstack.link.arp import Arp, ArpCache, Cache
 from labstack.link.ethernet import Interface
 from labstack.physical.device import Device
 from labstack.sockets.socket import Socket
-from labstack.transport.ports import pick_ephemeral
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import CongestionControl
 from labstack.transport.tcp.congestion.reno import Reno
-from labstack.transport.tcp.connection import Parts
+from labstack.transport.tcp.flight import Parts
 from labstack.transport.tcp.layer import Tcp
 from labstack.transport.tcp.receiver import Reassembly, Receiver
 from labstack.transport.tcp.recovery import NewReno, Recovery
@@ -44,7 +43,8 @@ class Host:
     """A machine on `driver`.
 
     - `forwarding`: it is a router. `tcp`: the constants of its TCP.
-    - The replaceable parts, as classes: `arp_cache`, `routing_table`, `receiver`, `sender`, `rtt`, `recovery`, `congestion`.
+    - The replaceable parts, as classes: `arp_cache`, `routing_table`, `receiver`, `sender`, `rtt`,
+      `recovery`, `congestion`.
     - `resolve`: turns names into addresses. `random`, `numbers`: see `Node`.
     """
 
@@ -81,8 +81,7 @@ class Host:
         self._filenos = count(FIRST_FILENO)
         self._closers: list[Callable[[], None]] = []
 
-    # --- what it is made of ------------------------------------------------------------------------------------------
-
+    # --- what it is made of
     @property
     def events(self) -> Events:
         return self.node.events
@@ -103,10 +102,13 @@ class Host:
         for interface in self.interfaces.values():
             for own in interface.addresses:
                 return str(own.address)
-        raise ValueError(f"{self.name} has no address: give an interface one, host.interface('eth0', '10.0.0.1/24')")
+        raise ValueError(
+            f"{self.name} has no address: give an interface one, host.interface('eth0', '10.0.0.1/24')"
+        )
 
     def interface(self, name: str, *addresses: str, device: Device | None = None) -> Interface:
-        """Add an interface with these addresses (`"10.0.0.1/24"`), standing on `device` or, for now, on nothing."""
+        """Add an interface with these addresses (`"10.0.0.1/24"`), standing on `device` or, for now, on
+        nothing."""
         if name in self.interfaces:
             raise ValueError(f"{self.name} has an interface {name!r} already: take another name")
         own = [InterfaceAddress.parse(text) for text in addresses]
@@ -128,12 +130,12 @@ class Host:
             raise KeyError(f"{self.name} has no interface {name!r}: it has {names}") from None
 
     def route(self, prefix: str, via: str | None = None, interface: str | None = None) -> None:
-        """Send what is for `prefix` (`"0.0.0.0/0"` is everything) to the router `via`, or out of `interface`."""
+        """Send what is for `prefix` (`"0.0.0.0/0"` is everything) to the router `via`, or out of
+        `interface`."""
         with self.driver:
             self.ip.add_route(Prefix.parse(prefix), IPAddress.parse(via) if via else None, interface)
 
-    # --- sockets and programs ----------------------------------------------------------------------------------------
-
+    # --- sockets and programs
     def socket(self, type: int = posix.SOCK_STREAM, proto: int = 0) -> Socket:
         """A new socket of this host: `SOCK_STREAM` is TCP, `SOCK_DGRAM` is UDP."""
         return Socket(self, type, proto)
@@ -169,8 +171,11 @@ class Host:
         """Wait so long, in seconds or as `"20 ms"`."""
         self.driver.block(lambda: False, [], duration(time), "time to pass")
 
-    def ping(self, to: str, times: int = 1, size: int = 56, interval: str | float = 1, timeout: float = 1) -> list[float | None]:
-        """Ask `to` for `times` echoes of `size` bytes; the round-trip times in seconds, None for each that did not come."""
+    def ping(
+        self, to: str, times: int = 1, size: int = 56, interval: str | float = 1, timeout: float = 1
+    ) -> list[float | None]:
+        """Ask `to` for `times` echoes of `size` bytes; the round-trip times in seconds, None for each that
+        did not come."""
         target = self.resolve(to)
         answered = Waiters()
         arrived: dict[int, int] = {}
@@ -202,8 +207,7 @@ class Host:
                 self.icmp.listeners.remove(heard)
         return times_taken
 
-    # --- what its sockets ask ----------------------------------------------------------------------------------------
-
+    # --- what its sockets ask
     def resolve(self, name: str) -> IPAddress:
         """The address of a host by its name or its dotted numbers; "" is every own address."""
         if name == "":
@@ -220,10 +224,6 @@ class Host:
 
     def next_fileno(self) -> int:
         return next(self._filenos)
-
-    def free_tcp_port(self) -> int:
-        taken = {port for _, port, _, _ in self.tcp.connections} | set(self.tcp.listeners)
-        return pick_ephemeral(self.node.random("socket.port"), lambda port: port not in taken)
 
     def on_close(self, closer: Callable[[], None]) -> None:
         """Call `closer` when the host is closed."""

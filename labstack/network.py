@@ -38,8 +38,7 @@ class Network:
         self._macs = count(1)
         self._traces: list[Trace] = []
 
-    # --- building ------------------------------------------------------------------------------------------------------
-
+    # --- building
     def host(self, name: str, *addresses: str, gateway: str | None = None, **options: Any) -> Host:
         """A host with one interface, eth0, that has these addresses; with none it has no interface yet.
 
@@ -63,12 +62,13 @@ class Network:
         return host
 
     def router(self, name: str, **options: Any) -> Host:
-        """A host that passes on what is for others. Give it interfaces: `r.interface("eth0", "10.0.0.254/24")`."""
+        """A host that passes on what is for others. Give it interfaces: `r.interface("eth0",
+        "10.0.0.254/24")`."""
         return self.host(name, forwarding=True, **options)
 
     def wire(self, a: Host | Interface, b: Host | Interface, name: str = "", **options: Any) -> Wire:
-        """A wire between two interfaces; a host stands for its only interface without one. `options` are those of
-        `Wire`: rate, delay, queue, loss, corrupt, duplicate, reorder, mtu."""
+        """A wire between two interfaces; a host stands for its only interface without one. `options` are
+        those of `Wire`: rate, delay, queue, loss, corrupt, duplicate, reorder, mtu."""
         ends = [self._unwired(a), self._unwired(b)]
         if ends[0] is ends[1]:
             raise ValueError(f"{ends[0]!r} cannot be wired to itself: name two interfaces")
@@ -95,9 +95,16 @@ class Network:
         if len(free) == 1:
             return free[0]
         if not place.interfaces:
-            raise ValueError(f"{place.name} has no interface: add one, {place.name}.interface('eth0', '10.0.0.1/24')")
-        which = "more than one unwired interface" if free else "no unwired interface"
-        raise ValueError(f"{place.name} has {which}: name one, such as {place.name}[{next(iter(place.interfaces))!r}]")
+            raise ValueError(
+                f"{place.name} has no interface: add one, {place.name}.interface('eth0', '10.0.0.1/24')"
+            )
+        if free:
+            raise ValueError(
+                f"{place.name} has several unwired interfaces: name one, {place.name}[{free[0].name!r}]"
+            )
+        raise ValueError(
+            f"every interface of {place.name} is wired: add one, {place.name}.interface('eth1', …)"
+        )
 
     def _unique(self, name: str) -> str:
         taken = {wire.name for wire in self.wires}
@@ -111,8 +118,7 @@ class Network:
         host = self.hosts.get(name)
         return IPAddress.parse(host.address) if host is not None else None
 
-    # --- running -------------------------------------------------------------------------------------------------------
-
+    # --- running
     @property
     def now(self) -> float:
         """Virtual seconds since the network was made."""

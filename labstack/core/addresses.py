@@ -1,7 +1,8 @@
 """Addresses: what a frame, a datagram and a route are labelled with.
 
-An address *is* its bytes, as they stand on the wire: `IPv4Address` is four bytes, `MAC` six. So it is hashable,
-compares at the speed of bytes, goes into a header as it is, and knows its own family. IPv6 joins as sixteen bytes.
+An address *is* its bytes, as they stand on the wire: `IPv4Address` is four bytes, `MAC` six. So it is
+hashable, compares at the speed of bytes, goes into a header as it is, and knows its own family. IPv6 joins as
+sixteen bytes.
 
 RFC 791 (IPv4), IEEE 802 (MAC), RFC 4632 (prefixes).
 """
@@ -56,7 +57,9 @@ class IPAddress(bytes):
         try:
             packed = ipaddress.IPv4Address(text).packed
         except ValueError:
-            raise ValueError(f"{text!r} is not an IPv4 address: write four numbers from 0 to 255, 10.0.0.1") from None
+            raise ValueError(
+                f"{text!r} is not an IPv4 address: write four numbers from 0 to 255, 10.0.0.1"
+            ) from None
         return IPv4Address(packed)
 
 
@@ -80,7 +83,7 @@ class IPv4Address(IPAddress):
         return self == ANY
 
     def __str__(self) -> str:
-        return "%d.%d.%d.%d" % tuple(self)
+        return ".".join(map(str, self))
 
     def __repr__(self) -> str:
         return f"IPv4Address({str(self)!r})"

@@ -1,7 +1,7 @@
 """Time as the stack sees it: what the hour is, and "call me then". Nothing below `drivers/` knows more.
 
-Two drivers implement it: the simulator, where time jumps from event to event, and the real-time driver, where it
-passes. The layers cannot tell which one they run on.
+Two drivers implement it: the simulator, where time jumps from event to event, and the real-time driver, where
+it passes. The layers cannot tell which one they run on.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Clock(Protocol):
     def call_at(self, when: int, fn: Callable[[], None], daemon: bool = False) -> Timer:
         """Call `fn` at the time `when`, or at once after the present event if that has passed.
 
-        Calls due at the same time run in the order in which they were asked for. A `daemon` call is housekeeping: it
-        does not keep a network from being idle.
+        Calls due at the same time run in the order in which they were asked for. A `daemon` call is
+        housekeeping: it does not keep a network from being idle.
         """
         ...
 
@@ -38,7 +38,8 @@ class Deadlock(RuntimeError):
 
 
 class Waiters(list[Callable[[], None]]):
-    """Who is to be woken when something becomes ready. Waking empties the list: whoever still waits asks again."""
+    """Who is to be woken when something becomes ready. Waking empties the list: whoever still waits asks
+    again."""
 
     __slots__ = ()
 
@@ -67,11 +68,13 @@ class Driver(Clock, Protocol):
     def block(
         self, ready: Callable[[], bool], waiters: list[Waiters], timeout: int | None = None, what: str = ""
     ) -> bool:
-        """Wait until `ready()`; False if `timeout` nanoseconds passed first. `waiters` are those whose waking may make
-        it ready; `what` says, for `Deadlock`, what is being waited for."""
+        """Wait until `ready()`; False if `timeout` nanoseconds passed first. `waiters` are those whose waking
+        may make it ready; `what` says, for `Deadlock`, what is being waited for."""
         ...
 
-    def spawn(self, fn: Callable[..., object], *args: object, name: str = "", daemon: bool = True) -> Program: ...
+    def spawn(
+        self, fn: Callable[..., object], *args: object, name: str = "", daemon: bool = True
+    ) -> Program: ...
 
     def __enter__(self) -> object:
         """Own the stack: no frame or timer is handled by another thread until `__exit__`. May be nested."""
@@ -83,8 +86,9 @@ class Driver(Clock, Protocol):
 class Alarm:
     """A timer with a name that is set and stopped often, such as TCP's retransmission timer.
 
-    Moving it to a later time costs one assignment: the call that is already under way finds, when it comes, that the
-    deadline has moved, and asks for another. When it fires, it becomes the cause of what follows from it.
+    Moving it to a later time costs one assignment: the call that is already under way finds, when it comes,
+    that the deadline has moved, and asks for another. When it fires, it becomes the cause of what follows
+    from it.
     """
 
     __slots__ = ("_clock", "_due", "_events", "_fn", "_set_by", "_timer", "daemon", "deadline", "rule")

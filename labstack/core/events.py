@@ -3,10 +3,10 @@
     if events:
         events.emit(FAST_RETRANSMIT, seq=seq, duplicates=3)
 
-`Events` is a list of subscribers. With nobody listening it is an empty list, and `if events` costs what the truth of
-a list costs. A *rule* is data beside the code that obeys it: a name, the reason in plain words, and the clause of the
-RFC. While a host handles a frame, a timer or a call, that event's number is the `cause` of all that it does, so
-"why was this packet sent?" is a walk back along causes (see `labstack/observe`).
+`Events` is a list of subscribers. With nobody listening it is an empty list, and `if events` costs what the
+truth of a list costs. A *rule* is data beside the code that obeys it: a name, the reason in plain words, and
+the clause of the RFC. While a host handles a frame, a timer or a call, that event's number is the `cause` of
+all that it does, so "why was this packet sent?" is a walk back along causes (see `labstack/observe`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from itertools import count
 
 @dataclass(slots=True, frozen=True)
 class Rule:
-    """A rule that the stack obeys: `name` as layer.what, the reason in `words`, and the `clause` it comes from."""
+    """A rule that the stack obeys: `name` as layer.what, the reason in `words`, and the `clause` it comes
+    from."""
 
     name: str
     words: str
@@ -64,7 +65,8 @@ class Events(list[Subscriber]):
         self.cause = 0
 
     def emit(self, rule: Rule, **fields: Value) -> int:
-        """Tell every subscriber; return the event's number, to be set as the `cause` of what follows from it."""
+        """Tell every subscriber; return the event's number, to be set as the `cause` of what follows from
+        it."""
         event = Event(next(self.numbers), self.now(), self.host, rule, self.cause, fields)
         for subscriber in self:
             subscriber(event)

@@ -1,4 +1,5 @@
-"""A node: what every layer of one machine shares. Nothing in labstack is shared by two machines but the wire."""
+"""A node: what every layer of one machine shares. Nothing in labstack is shared by two machines but the
+wire."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 class Node:
     """The clock, the events, the counters and the random streams of one machine.
 
-    `random(purpose)` gives a named stream; in real time the owner passes one that draws from the system's secrets.
+    `random(purpose)` gives a named stream; in real time the owner passes one that draws from the system's
+    secrets.
     """
 
     __slots__ = ("clock", "counters", "events", "name", "random")

@@ -1,7 +1,8 @@
 """Randomness with names: one stream for each (seed, owner, purpose).
 
-Because every purpose draws from its own stream, adding a host or a fault changes nothing for the others, and a run
-repeats to the last bit. Only `Random.random()` is used: its output is the same in every version of Python.
+Because every purpose draws from its own stream, adding a host or a fault changes nothing for the others, and
+a run repeats to the last bit. Only `Random.random()` is used: its output is the same in every version of
+Python.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Sequence numbers: 32-bit counters that wrap (RFC 9293 §3.4).
 
-A number is *before* another if the way forward from it is shorter than 2³¹. Plain `<` is right until the day a
-connection passes 2³² − 1, so tests start there. These are functions on plain integers, for TCP asks them on every packet.
+A number is *before* another if the way forward from it is shorter than 2³¹. Plain `<` is right until the day
+a connection passes 2³² − 1, so tests start there. These are functions on plain integers, for TCP asks them on
+every packet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Quantities as people write them: `"10 Mbit/s"`, `"20 ms"`, `"64 KiB"`.
 
-Inside, time is an integer number of nanoseconds, a rate an integer number of bits a second and a size an integer
-number of bytes: integers add without rounding, so the same run gives the same times for ever.
+Inside, time is an integer number of nanoseconds, a rate an integer number of bits a second and a size an
+integer number of bytes: integers add without rounding, so the same run gives the same times for ever.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ SECOND = 1_000_000_000
 _TIMES = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
 _RATES = {"bit/s": 1, "kbit/s": 10**3, "Mbit/s": 10**6, "Gbit/s": 10**9, "Tbit/s": 10**12}
 _SIZES = {
-    "B": 1, "byte": 1, "bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+    "B": 1, "byte": 1, "bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB":
+    2**30,
 }  # fmt: skip
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ/]+)\s*")
 
@@ -25,12 +26,15 @@ _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ/]+)\s*")
 def _parse(text: str, units: dict[str, int], what: str, example: str) -> int:
     match = _QUANTITY.fullmatch(text)
     if not match or match[2] not in units:
-        raise ValueError(f"{text!r} is not a {what}: write a number and one of {', '.join(units)}, such as {example!r}")
+        raise ValueError(
+            f"{text!r} is not a {what}: write a number and one of {', '.join(units)}, such as {example!r}"
+        )
     return round(Fraction(match[1]) * units[match[2]])
 
 
 def duration(value: str | float) -> int:
-    """Nanoseconds from `"20 ms"`, or from a number of seconds. Raises ValueError if it is negative or no time."""
+    """Nanoseconds from `"20 ms"`, or from a number of seconds. Raises ValueError if it is negative or no
+    time."""
     if isinstance(value, str):
         return _parse(value, _TIMES, "time", "20 ms")
     if value < 0:

@@ -1,13 +1,13 @@
 """The simulator: virtual time, one heap of events, and programs that take turns.
 
-Everything that happens is a call in a heap, ordered by its time and, for the same time, by when it was asked for. Time
-does not pass; it jumps to the next call. So a simulated year costs what happens in it, and the same run gives the same
-trace for ever.
+Everything that happens is a call in a heap, ordered by its time and, for the same time, by when it was asked
+for. Time does not pass; it jumps to the next call. So a simulated year costs what happens in it, and the same
+run gives the same trace for ever.
 
-A *program* is a blocking function. It runs on a thread of its own, but only one thread runs at a time: whoever holds the
-baton. A program that has to wait hands the baton back and gets it again when what it waits for is ready. Threads are then
-as deterministic as everything else. In a notebook cell the main thread has no baton to hand back: while it waits, it
-turns the world itself, call by call.
+A *program* is a blocking function. It runs on a thread of its own, but only one thread runs at a time:
+whoever holds the baton. A program that has to wait hands the baton back and gets it again when what it waits
+for is ready. Threads are then as deterministic as everything else. In a notebook cell the main thread has no
+baton to hand back: while it waits, it turns the world itself, call by call.
 """
 
 from __future__ import annotations
@@ -45,6 +45,14 @@ class Timer:
             self._simulator._cancelled(self.daemon)
 
 
+def _closed_gate() -> threading.Lock:
+    """A lock that is taken: whoever acquires it waits until another thread releases it. That is the baton; a
+    plain lock changes hands several times faster than the semaphores and events made from it."""
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
 class Killed(BaseException):
     """Raised inside a program whose network is closed, so that it unwinds and its thread ends."""
 
@@ -62,8 +70,9 @@ class Program:
         self._finished = Waiters()
         self._done = False
         self._fn = fn
-        self._baton = threading.Semaphore(0)
-        # A fresh context: a copy of the caller's would send what the program prints to a cell that ended long ago.
+        self._baton = _closed_gate()
+        # A fresh context: a copy of the caller's would send what the program prints to a cell that ended long
+        # ago.
         self._thread = threading.Thread(
             target=contextvars.Context().run, args=(self._main,), name=name, daemon=True
         )
@@ -112,7 +121,8 @@ class Program:
 
 
 class Simulator:
-    """A `Driver` (see `core/clock`) whose time is virtual. `now` is in nanoseconds from the start of the run."""
+    """A `Driver` (see `core/clock`) whose time is virtual. `now` is in nanoseconds from the start of the
+    run."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -122,12 +132,11 @@ class Simulator:
         self._dead = 0
         self._programs: list[Program] = []
         self._running: Program | None = None
-        self._baton = threading.Semaphore(0)
+        self._baton = _closed_gate()
         self._turning = False
         self._closed = False
 
-    # --- the clock -----------------------------------------------------------------------------------------------
-
+    # --- the clock
     def call_at(self, when: int, fn: Callable[[], None], daemon: bool = False) -> Timer:
         timer = Timer(self, fn, daemon)
         self._asked += 1
@@ -151,8 +160,7 @@ class Simulator:
         """Nothing is to come but housekeeping."""
         return self._waiting_calls == 0
 
-    # --- turning the world ---------------------------------------------------------------------------------------
-
+    # --- turning the world
     def step(self, until: int | None = None) -> bool:
         """Run the next call; False if there is none (or none up to the time `until`)."""
         heap = self._heap
@@ -175,7 +183,8 @@ class Simulator:
         return False
 
     def run(self, until: int | None = None) -> None:
-        """Run until nothing but housekeeping is to come; with `until`, up to that time, which then is `now`."""
+        """Run until nothing but housekeeping is to come; with `until`, up to that time, which then is
+        `now`."""
         with self._turn():
             if until is None:
                 while self._waiting_calls and self.step():
@@ -190,19 +199,18 @@ class Simulator:
             raise RuntimeError("this network is closed: make a new one")
         if self._running is not None or self._turning:
             raise RuntimeError(
-                "a call that runs the world was made from inside the world: use host.spawn for a program that blocks"
+                "this call runs the world, and was made from inside it: use host.spawn for a program that blocks"
             )
         return _Turn(self)
 
-    # --- waiting -------------------------------------------------------------------------------------------------
-
+    # --- waiting
     def block(
         self, ready: Callable[[], bool], waiters: list[Waiters], timeout: int | None = None, what: str = ""
     ) -> bool:
         """Wait, in virtual time, until `ready()`. False when `timeout` nanoseconds passed first.
 
-        Raises Deadlock when nothing but housekeeping is to come, and TimeoutError when an hour of virtual time passed
-        without a time-out having been asked for.
+        Raises Deadlock when nothing but housekeeping is to come, and TimeoutError when an hour of virtual
+        time passed without a time-out having been asked for.
         """
         program = self._running
         if program is not None and program.killed:
@@ -213,22 +221,39 @@ class Simulator:
         if timeout is not None and timeout <= 0:
             return False
         if program is None:
-            expired = self._turn_until(ready, deadline, timeout is not None, what)
+            expired = self._turn_until(ready, waiters, deadline, timeout is not None, what)
         else:
             expired = self._wait(program, ready, waiters, deadline, timeout is not None, what)
         if expired and timeout is None:
             raise TimeoutError(f"nothing came of waiting for {what} in {show_time(PATIENCE)} of virtual time")
         return not expired
 
-    def _turn_until(self, ready: Callable[[], bool], deadline: int, limited: bool, what: str) -> bool:
+    def _turn_until(
+        self, ready: Callable[[], bool], waiters: list[Waiters], deadline: int, limited: bool, what: str
+    ) -> bool:
         """The main thread waits by turning the world. True when the deadline came first."""
+        woken = False
+
+        def wake() -> None:
+            nonlocal woken
+            woken = True
+
         with self._turn():
             while not ready():
-                if not limited and not self._waiting_calls:
-                    raise Deadlock(self._who_waits(what))
-                if not self.step(deadline):
-                    self.now = max(self.now, deadline)
-                    return not ready()
+                woken = False
+                for waiter in waiters:
+                    waiter.append(wake)
+                try:
+                    while not woken:
+                        if not limited and not self._waiting_calls:
+                            raise Deadlock(self._who_waits(what))
+                        if not self.step(deadline):
+                            self.now = max(self.now, deadline)
+                            return not ready()
+                finally:
+                    for waiter in waiters:
+                        if wake in waiter:
+                            waiter.remove(wake)
         return False
 
     def _wait(
@@ -273,8 +298,7 @@ class Simulator:
         lines += [f"{p.name} waits for {p.waits_for}" for p in self._programs if not p.done and p.waits_for]
         return "nothing is left that could wake anyone: " + "; ".join(lines)
 
-    # --- programs ------------------------------------------------------------------------------------------------
-
+    # --- programs
     def spawn(self, fn: Callable[..., object], *args: object, name: str = "", daemon: bool = True) -> Program:
         """Run `fn(*args)` as a program of its own, beginning at the present time."""
         program = Program(self, lambda: fn(*args), name or getattr(fn, "__name__", "program"))
@@ -317,7 +341,8 @@ class Simulator:
 
 
 class _Turn:
-    """While the main thread turns the world, Ctrl-C raises KeyboardInterrupt in it, also in an `async` cell."""
+    """While the main thread turns the world, Ctrl-C raises KeyboardInterrupt in it, also in an `async`
+    cell."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator

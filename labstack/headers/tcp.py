@@ -119,9 +119,16 @@ class TCP:
         flags = word & _FLAG_MASK
         return cls(src_port, dst_port, seq, ack, flags, window, found, urgent, options, header_length)
 
-    def pack(self) -> bytes:
-        """The header's bytes, with the checksum field as it stands (see `with_checksum`); options are padded
-        with zeros to a multiple of 4 bytes. Raises ValueError if they or the flags do not fit."""
+    @property
+    def packed_length(self) -> int:
+        """How many bytes `pack` gives."""
+        return LENGTH + len(self.options) + -len(self.options) % 4
+
+    def pack(self, pseudo_sum: int | None = None, payload: Buffer = b"") -> bytes:
+        """The header's bytes with their checksum for this payload, `pseudo_sum` being the sum of the pseudo-header;
+        without one, with the checksum field as it stands. Options are padded with zeros to a multiple of 4 bytes.
+
+        Raises ValueError if they or the flags do not fit."""
         options = self.options
         word = 0x5000 | self.flags
         if options:
@@ -129,8 +136,14 @@ class TCP:
             word += len(options) << 10
         if len(options) > MAX_OPTIONS or self.flags > _FLAG_MASK:
             raise ValueError(f"{self} does not fit: options ≤ 40 bytes, flags ≤ 12 bits")
+        found = self.checksum
+        if pseudo_sum is not None:
+            # The fields are summed as numbers, before they are bytes: modulo 65,535, a 32-bit number is the sum of its
+            # two halves (see core/checksum).
+            total = pseudo_sum + self.src_port + self.dst_port + self.seq + self.ack + word + self.window + self.urgent
+            found = finish(ones_sum(payload, total + (ones_sum(options) if options else 0)))
         header = _HEADER.pack(
-            self.src_port, self.dst_port, self.seq, self.ack, word, self.window, self.checksum, self.urgent
+            self.src_port, self.dst_port, self.seq, self.ack, word, self.window, found, self.urgent
         )
         return header + options if options else header
 
@@ -145,13 +158,6 @@ def parse_quoted(data: Buffer, offset: int = 0) -> tuple[int, int, int]:
     except struct.error:
         raise HeaderError(TRUNCATED) from None
     return src_port, dst_port, seq
-
-
-def with_checksum(header: bytes, payload: Buffer, pseudo_sum: int) -> bytes:
-    """The TCP header with the checksum for this payload in its place; what stood there does not count."""
-    front, back = header[:CHECKSUM_AT], header[CHECKSUM_AT + 2 :]
-    total = pseudo_sum + int.from_bytes(front, "big") + int.from_bytes(back, "big")
-    return front + finish(ones_sum(payload, total)).to_bytes(2, "big") + back
 
 
 def verify(segment: Buffer, pseudo_sum: int) -> bool:

@@ -1,7 +1,7 @@
 """ICMP: the echo that ping asks for, and the errors that tell a sender what became of its datagrams.
 
-RFC 792; which errors a host and a router must send, and about what they must be silent: RFC 1122 §3.2.2 and RFC 1812
-§4.3. Chapter 09 of the book.
+RFC 792; which errors a host and a router must send, and about what they must be silent: RFC 1122 §3.2.2 and
+RFC 1812 §4.3. Chapter 09 of the book.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from labstack.headers.ipv4 import IPv4 as IPv4Header
 from labstack.internet.ipv4 import IPv4
 from labstack.internet.layer import Trouble
 
-ECHOED = Rule("icmp.echoed", "someone asks whether this host is there: send the same bytes back", "RFC 1122 §3.2.2.6")
+ECHOED = Rule(
+    "icmp.echoed", "someone asks whether this host is there: send the same bytes back", "RFC 1122 §3.2.2.6"
+)
 REPORTED = Rule("icmp.reported", "a datagram could not be delivered: tell its sender why", "RFC 1122 §3.2.2")
 HEARD = Rule("icmp.heard", "a datagram of this host ran into trouble: tell the transport", "RFC 1122 §3.2.2")
 IGNORED = Rule("icmp.ignored", "nobody here waits for such a message", "RFC 1122 §3.2.2")
 LIMITED = Rule("icmp.limited", "too many errors in a short time: this one is not sent", "RFC 1812 §4.3.2.8")
 
 QUOTE = 576
-"""An error is at most so long, in bytes, its own IP header included: as much as fits is quoted (RFC 1812 §4.3.2.3)."""
+"""An error is at most so long, in bytes, its own IP header included: as much as fits is quoted (RFC 1812
+§4.3.2.3)."""
 BURST = 64
 INTERVAL = 10 * MILLISECOND
 """Errors that may be sent at once, and how often one more becomes allowed."""
@@ -80,7 +83,9 @@ class ICMP:
         body = bytes(payload[header_of.LENGTH :])
         if message.type == header_of.ECHO_REQUEST:
             if not self.network.is_own(dst):
-                self.node.drop(IGNORED, type=message.type, src=str(src))  # a broadcast ping: RFC 1122 allows silence
+                self.node.drop(
+                    IGNORED, type=message.type, src=str(src)
+                )  # a broadcast ping: RFC 1122 allows silence
                 return None
             if events:
                 events.emit(ECHOED, src=str(src), length=len(body))
@@ -106,11 +111,15 @@ class ICMP:
         self._send(dst, Header.echo_request(identifier, sequence).pack(data), ttl=ttl)
 
     def report(self, trouble: Trouble, datagram: Buffer, detail: int = 0) -> None:
-        """Tell the sender of `datagram` what became of it, unless that is forbidden: about errors, about what came to
-        a group or from no single host, and about fragments but the first (RFC 1122 §3.2.2)."""
+        """Tell the sender of `datagram` what became of it, unless that is forbidden: about errors, about what
+        came to a group or from no single host, and about fragments but the first (RFC 1122 §3.2.2)."""
         header = IPv4Header.parse_quoted(datagram)
         body = memoryview(datagram)[header.header_length :]
-        if header.fragment_offset or not self.network.is_unicast(header.src) or not self._is_reportable(header, body):
+        if (
+            header.fragment_offset
+            or not self.network.is_unicast(header.src)
+            or not self._is_reportable(header, body)
+        ):
             return
         if not self._allow():
             self.node.drop(LIMITED, dst=str(header.src))

@@ -6,8 +6,8 @@ The three cases of sending:
     to a neighbour on my link    ask ARP for the destination itself
     to anyone else               ask ARP for the router that the longest matching prefix names
 
-A host takes what is addressed to it. A router (`forwarding`) also passes on what is for others, one hop nearer, with
-one less to live. Chapters 07 and 08 of the book.
+A host takes what is addressed to it. A router (`forwarding`) also passes on what is for others, one hop
+nearer, with one less to live. Chapters 07 and 08 of the book.
 """
 
 from __future__ import annotations
@@ -36,15 +36,28 @@ LOOPED = Rule("ipv4.looped", "the destination is this host: no link is touched",
 FORWARDED = Rule("ipv4.forwarded", "it is for another host: pass it on, one hop nearer", "RFC 1812 §5.2")
 NOT_FOR_ME = Rule("ipv4.not_for_me", "it is for another host, and this one is no router", "RFC 1122 §3.2.1.3")
 BAD_SOURCE = Rule("ipv4.bad_source", "the source address cannot be one host's", "RFC 1122 §3.2.1.3")
+IN_GROUP_FRAME = Rule(
+    "ipv4.in_group_frame",
+    "a datagram for one host came in a frame for many: a trick or a mistake",
+    "RFC 1122 §3.3.6",
+)
+UNKNOWN_QUOTE = Rule(
+    "ipv4.unknown_quote", "an error about a datagram that this host did not send", "RFC 5927 §4"
+)
 NO_ROUTE = Rule("ipv4.no_route", "no route leads to the destination", "RFC 1812 §4.3.3.1")
 TTL_EXCEEDED = Rule("ipv4.ttl_exceeded", "its time to live is used up", "RFC 1812 §5.3.1")
 TOO_BIG = Rule("ipv4.too_big", "it does not fit into the next link's frames", "RFC 1812 §4.2.2.7")
-FRAGMENT = Rule("ipv4.fragment", "it is a piece of a datagram, and this host does not put pieces together", "RFC 791")
-UNKNOWN_PROTOCOL = Rule("ipv4.unknown_protocol", "no transport here has that protocol number", "RFC 1122 §3.2.2.1")
+FRAGMENT = Rule(
+    "ipv4.fragment", "it is a piece of a datagram, and this host does not put pieces together", "RFC 791"
+)
+UNKNOWN_PROTOCOL = Rule(
+    "ipv4.unknown_protocol", "no transport here has that protocol number", "RFC 1122 §3.2.2.1"
+)
 
 MAX_LENGTH = 65535
 LOOPBACK_OFFLOAD = 61440
-"""Bytes of TCP payload that go to the host itself in one piece: nothing has to be cut where there is no link."""
+"""Bytes of TCP payload that go to the host itself in one piece: nothing has to be cut where there is no
+link."""
 
 ErrorSender = Callable[[Trouble, Buffer, int], None]
 """`report(trouble, datagram, detail)`: tell the datagram's sender. ICMP registers itself here."""
@@ -67,8 +80,7 @@ class IPv4:
         self._transports: dict[int, Transport] = {}
         self._identification = below(node.random("ipv4.identification"), 1 << 16)
 
-    # --- set-up ----------------------------------------------------------------------------------------------------
-
+    # --- set-up
     def add_interface(self, interface: Interface, arp: Arp) -> None:
         """Run over this interface too; `add_address` gives it addresses."""
         self.interfaces[interface.name] = interface
@@ -83,7 +95,9 @@ class IPv4:
         if own.address in self._own:
             raise ValueError(f"{self.node.name} has {own.address} already, on {self._own[own.address].name}")
         if not self.is_unicast(own.address) or own.address == own.broadcast:
-            raise ValueError(f"{own.address} cannot be a host's address: take one between the network's and its broadcast")
+            raise ValueError(
+                f"{own.address} cannot be a host's address: take one between the network's and its broadcast"
+            )
         interface.addresses.append(own)
         self._own[own.address] = interface
         if own.broadcast is not None:
@@ -104,15 +118,18 @@ class IPv4:
                     interface = candidate.name
                     break
             else:
-                raise ValueError(f"no interface of {self.node.name} shares a network with {via}: add its address first")
+                raise ValueError(
+                    f"no interface of {self.node.name} shares a network with {via}: add its address first"
+                )
         elif interface not in self.interfaces:
-            raise ValueError(f"{self.node.name} has no interface {interface!r}: it has {', '.join(self.interfaces)}")
+            raise ValueError(
+                f"{self.node.name} has no interface {interface!r}: it has {', '.join(self.interfaces)}"
+            )
         route = Route(prefix, interface, via)
         self.table.add(route)
         return route
 
-    # --- what transports ask -----------------------------------------------------------------------------------------
-
+    # --- what transports ask
     def is_own(self, address: IPAddress) -> bool:
         return address in self._own or address[0] == 127
 
@@ -125,7 +142,9 @@ class IPv4:
         interface, next_hop = self._way(dst)
         own = interface.address_near(next_hop)
         if own is None:
-            raise OSError(errno.EADDRNOTAVAIL, f"interface {interface.name} of {self.node.name} has no address")
+            raise OSError(
+                errno.EADDRNOTAVAIL, f"interface {interface.name} of {self.node.name} has no address"
+            )
         return own.address
 
     def mtu(self, dst: IPAddress) -> int:
@@ -139,8 +158,7 @@ class IPv4:
     def pseudo_sum(self, src: IPAddress, dst: IPAddress, protocol: int, length: int) -> int:
         return pseudo_sum(src, dst, protocol, length)
 
-    # --- down ---------------------------------------------------------------------------------------------------------
-
+    # --- down
     def send(
         self,
         dst: IPAddress,
@@ -163,7 +181,15 @@ class IPv4:
         if src is None:
             src = self.source_for(dst)
         packet = Header(
-            IPv4Address(src), IPv4Address(dst), protocol, length, ttl, 0, ecn, self._identification, not may_fragment
+            IPv4Address(src),
+            IPv4Address(dst),
+            protocol,
+            length,
+            ttl,
+            0,
+            ecn,
+            self._identification,
+            not may_fragment,
         )
         if own:
             self._loop(packet.pack() + header + bytes(payload), segment_size)
@@ -171,11 +197,15 @@ class IPv4:
         interface, next_hop = self._way(dst)
         if dst in self._broadcasts:
             if not broadcast:
-                raise OSError(errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone")
+                raise OSError(
+                    errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone"
+                )
             interface.send(BROADCAST, ETHERTYPE_IPV4, packet.pack() + header, payload, segment_size)
             return
         if length > interface.mtu and not segment_size:
-            raise OSError(errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {interface.mtu}")
+            raise OSError(
+                errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {interface.mtu}"
+            )
         self._arps[interface.name].send(next_hop, packet.pack() + header, payload, segment_size)
 
     def _way(self, dst: IPAddress) -> tuple[Interface, IPAddress]:
@@ -184,7 +214,9 @@ class IPv4:
         if route is None:
             if dst == LIMITED_BROADCAST and self.interfaces:
                 return next(iter(self.interfaces.values())), dst
-            raise OSError(errno.ENETUNREACH, f"{os.strerror(errno.ENETUNREACH)}: {self.node.name} has no route to {dst}")
+            raise OSError(
+                errno.ENETUNREACH, f"{os.strerror(errno.ENETUNREACH)}: {self.node.name} has no route to {dst}"
+            )
         return self.interfaces[route.interface], route.via or dst
 
     def _loop(self, datagram: bytes, segment_size: int) -> None:
@@ -201,8 +233,7 @@ class IPv4:
         clock = self.node.clock
         clock.call_at(clock.now, up)
 
-    # --- up -----------------------------------------------------------------------------------------------------------
-
+    # --- up
     def receive(self, interface: Interface, packet: Buffer, segment_size: int, to_group: bool) -> None:
         """The handler for EtherType 0x0800: RFC 1122 §3.2.1, RFC 1812 §5.2."""
         try:
@@ -213,11 +244,14 @@ class IPv4:
         if len(packet) > header.total_length:
             packet = packet[: header.total_length]  # Ethernet pads short frames
         src, dst = header.src, header.dst
-        if src[0] >= 224 or src[0] == 127 or dst[0] == 127:
+        if src[0] >= 224 or src[0] == 127 or dst[0] == 127 or src in self._broadcasts:
             self.node.drop(BAD_SOURCE, src=str(src), dst=str(dst))
             return
         if dst in self._own:
-            self._deliver(header, packet, segment_size, to_group)
+            if to_group:
+                self.node.drop(IN_GROUP_FRAME, src=str(src), dst=str(dst))
+            else:
+                self._deliver(header, packet, segment_size, False)
         elif dst in self._broadcasts or dst.is_unspecified:
             self._deliver(header, packet, segment_size, True)
         elif not self.forwarding or to_group or dst.is_multicast:
@@ -236,7 +270,9 @@ class IPv4:
             trouble = Trouble.PROTOCOL_UNREACHABLE
         else:
             payload = memoryview(datagram)[header.header_length :]
-            trouble = transport.receive(header.src, header.dst, header.ecn, header.ttl, payload, segment_size > 0)
+            trouble = transport.receive(
+                header.src, header.dst, header.ecn, header.ttl, payload, segment_size > 0
+            )
         if trouble is not None and not to_group:
             self._report(trouble, datagram)
 
@@ -257,7 +293,9 @@ class IPv4:
                 self._report(Trouble.TOO_BIG, datagram, interface.mtu)
             return
         if self.node.events:
-            self.node.events.emit(FORWARDED, dst=str(header.dst), interface=interface.name, ttl=header.ttl - 1)
+            self.node.events.emit(
+                FORWARDED, dst=str(header.dst), interface=interface.name, ttl=header.ttl - 1
+            )
         header.ttl -= 1
         front = header.pack()
         body = memoryview(datagram)[header.header_length :]
@@ -267,8 +305,7 @@ class IPv4:
             front, body = front + bytes(body[:cut]), body[cut:]
         self._arps[interface.name].send(next_hop, front, body, segment_size)
 
-    # --- trouble ------------------------------------------------------------------------------------------------------
-
+    # --- trouble
     def _report(self, trouble: Trouble, datagram: Buffer, detail: int = 0) -> None:
         if self.report is not None:
             self.report(trouble, datagram, detail)
@@ -283,12 +320,15 @@ class IPv4:
         clock.call_at(clock.now, partial(self.error, Trouble.HOST_UNREACHABLE, datagram))
 
     def error(self, trouble: Trouble, quoted: Buffer) -> None:
-        """A datagram of this host ran into trouble; `quoted` is the front of it. Tell the transport it came from."""
+        """A datagram of this host ran into trouble; `quoted` is the front of it. Tell the transport it came
+        from."""
         try:
             header = Header.parse_quoted(quoted)
         except HeaderError as error:
             self.node.drop(error.rule)
             return
         transport = self._transports.get(header.protocol)
-        if transport is not None and self.is_own(header.src):
+        if transport is None or not self.is_own(header.src):
+            self.node.drop(UNKNOWN_QUOTE, src=str(header.src))
+        else:
             transport.error(trouble, header.src, header.dst, memoryview(quoted)[header.header_length :])

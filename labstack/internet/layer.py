@@ -1,6 +1,7 @@
 """The border between the transports and the network layer below them, in both directions.
 
-TCP and UDP know addresses, and nothing of IP headers: so they run over IPv4, IPv6 or a test's own network alike.
+TCP and UDP know addresses, and nothing of IP headers: so they run over IPv4, IPv6 or a test's own network
+alike.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Transport(Protocol):
     def receive(
         self, src: IPAddress, dst: IPAddress, ecn: int, hop_limit: int, payload: Buffer, checked: bool
     ) -> Trouble | None:
-        """Take a datagram's payload (borrowed). `checked` says that its transport checksum needs no verifying.
+        """Take a datagram's payload (borrowed). `checked` says that its transport checksum needs no
+        verifying.
 
         A `Trouble` in return is reported to the sender, where the network layer's rules allow that.
         """
@@ -63,22 +65,26 @@ class NetworkLayer(Protocol):
         may_fragment: bool = False,
         broadcast: bool = False,
     ) -> None:
-        """Send the transport's header and payload. `segment_size`: see `physical/device`; allowed up to `offload(dst)`.
+        """Send the transport's header and payload. `segment_size`: see `physical/device`; allowed up to
+        `offload(dst)`.
 
         Raises OSError (ENETUNREACH, EMSGSIZE, EACCES for a broadcast not asked for).
         """
         ...
 
     def mtu(self, dst: IPAddress) -> int:
-        """The largest transport header and payload together, in bytes, that reach `dst` in one uncut datagram."""
+        """The largest transport header and payload together, in bytes, that reach `dst` in one uncut
+        datagram."""
         ...
 
     def offload(self, dst: IPAddress) -> int:
-        """The largest unfinished TCP payload that the way to `dst` takes in one piece; 0 for finished segments only."""
+        """The largest unfinished TCP payload that the way to `dst` takes in one piece; 0 for finished
+        segments only."""
         ...
 
     def source_for(self, dst: IPAddress) -> IPAddress:
-        """The own address from which datagrams to `dst` leave. Raises OSError (ENETUNREACH) without a route."""
+        """The own address from which datagrams to `dst` leave. Raises OSError (ENETUNREACH) without a
+        route."""
         ...
 
     def is_own(self, address: IPAddress) -> bool:

@@ -1,7 +1,8 @@
-"""The routing table: to which neighbour, over which interface? The longest prefix that matches wins (RFC 1812 §5.2.4.3).
+"""The routing table: to which neighbour, over which interface? The longest prefix that matches wins (RFC 1812
+§5.2.4.3).
 
-One dictionary for each prefix length, asked from the longest to the shortest: a look-up takes as many steps as there are
-different lengths, however many routes there are. Chapter 08 of the book.
+One dictionary for each prefix length, asked from the longest to the shortest: a look-up takes as many steps
+as there are different lengths, however many routes there are. Chapter 08 of the book.
 """
 
 from __future__ import annotations

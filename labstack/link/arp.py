@@ -1,8 +1,8 @@
 """ARP: which MAC address has the machine with this IP address? (RFC 826, RFC 1122 §2.3.2)
 
-A packet for a neighbour whose MAC is not known waits in a short queue while a broadcast asks for it. The answer, a
-unicast, is kept in the cache for a while and forgotten when it is old. After three unanswered questions the packets are
-given up, and whoever sent them is told. Chapter 06 of the book.
+A packet for a neighbour whose MAC is not known waits in a short queue while a broadcast asks for it. The
+answer, a unicast, is kept in the cache for a while and forgotten when it is old. After three unanswered
+questions the packets are given up, and whoever sent them is told. Chapter 06 of the book.
 
 The cache is a replaceable part: any class that keeps `Cache`'s promise can be passed in its place.
 """
@@ -26,13 +26,22 @@ from labstack.headers.header import HeaderError
 from labstack.link.ethernet import Interface
 
 ASKED = Rule("arp.asked", "the MAC address of the next hop is not known: ask everyone on the link", "RFC 826")
-ANSWERED = Rule("arp.answered", "someone asks for an address of mine: answer, to the one who asked", "RFC 826")
+ANSWERED = Rule(
+    "arp.answered", "someone asks for an address of mine: answer, to the one who asked", "RFC 826"
+)
 LEARNED = Rule("arp.learned", "a packet from a neighbour tells its MAC address: keep it", "RFC 826")
 SILENCE = Rule("arp.retry_timer", "a second passed without an answer", "RFC 1122 §2.3.2.1")
 UNANSWERED = Rule("arp.unanswered", "nobody answered: the next hop cannot be reached", "RFC 1122 §2.3.2.2")
-QUEUE_FULL = Rule("arp.queue_full", "too many packets wait for one answer: the oldest is dropped", "RFC 1122 §2.3.2.2")
-TOO_MANY = Rule("arp.too_many", "too many neighbours are being asked for at once: the oldest question is given up")
-NOT_A_NEIGHBOUR = Rule("arp.bad_sender", "the sender's address is no host's address: believe nothing", "RFC 5227 §2.4")
+QUEUE_FULL = Rule(
+    "arp.queue_full", "too many packets wait for one answer: the oldest is dropped", "RFC 1122 §2.3.2.2"
+)
+TOO_MANY = Rule(
+    "arp.too_many", "too many neighbours are being asked for at once: the oldest question is given up"
+)
+EVICTED = Rule("arp.evicted", "the cache is full: the entry that was learned longest ago goes")
+NOT_A_NEIGHBOUR = Rule(
+    "arp.bad_sender", "the sender's address is no host's address: believe nothing", "RFC 5227 §2.4"
+)
 
 LIFETIME = 60 * SECOND
 RETRY = SECOND
@@ -44,8 +53,9 @@ QUESTIONS = 256
 class Cache(Protocol):
     """What is known of the neighbours. Replaceable: `net.host("a", …, arp_cache=Mine)`."""
 
-    def learn(self, address: IPAddress, mac: MAC, now: int) -> None:
-        """`address` is at `mac`, as a packet said at the time `now` (nanoseconds)."""
+    def learn(self, address: IPAddress, mac: MAC, now: int) -> IPAddress | None:
+        """`address` is at `mac`, as a packet said at the time `now` (nanoseconds). The address that had to go for it,
+        if the cache was full."""
         ...
 
     def look_up(self, address: IPAddress, now: int) -> MAC | None:
@@ -60,19 +70,17 @@ class Cache(Protocol):
 
 
 class ArpCache:
-    """A cache whose entries live for `LIFETIME`, and which forgets the least recently learned when it is full."""
+    """A cache whose entries live for `LIFETIME`, and which forgets the least recently learned when it is
+    full."""
 
     def __init__(self, limit: int = 512) -> None:
         self.limit = limit
-        self.evicted = 0
         self._entries: OrderedDict[IPAddress, tuple[MAC, int]] = OrderedDict()
 
-    def learn(self, address: IPAddress, mac: MAC, now: int) -> None:
+    def learn(self, address: IPAddress, mac: MAC, now: int) -> IPAddress | None:
         self._entries[address] = (mac, now)
         self._entries.move_to_end(address)
-        if len(self._entries) > self.limit:
-            self._entries.popitem(last=False)
-            self.evicted += 1
+        return self._entries.popitem(last=False)[0] if len(self._entries) > self.limit else None
 
     def look_up(self, address: IPAddress, now: int) -> MAC | None:
         entry = self._entries.get(address)
@@ -88,6 +96,11 @@ class ArpCache:
 
     def entries(self, now: int) -> list[tuple[IPAddress, MAC, int]]:
         return [(a, mac, now - at) for a, (mac, at) in self._entries.items() if now - at <= LIFETIME]
+
+
+def _is_one_host(interface: Interface, address: IPv4Address) -> bool:
+    """Whether the address can be a neighbour's, or is 0.0.0.0, as in a probe (RFC 5227 §1.1)."""
+    return address[0] < 224 and all(own.broadcast != address for own in interface.addresses)
 
 
 @dataclass(slots=True)
@@ -142,14 +155,18 @@ class Arp:
             self.node.drop(error.rule, interface=interface.name)
             return
         sender = arp.sender_ip
-        if arp.sender_mac.is_group or sender.is_multicast or interface.owns(sender):
+        if arp.sender_mac.is_group or interface.owns(sender) or not _is_one_host(interface, sender):
             self.node.drop(NOT_A_NEIGHBOUR, address=str(sender), mac=bytes(arp.sender_mac))
             return
         now = self.node.clock.now
         for_me = interface.owns(arp.target_ip)
         # Merge: mend what is known; learn a new one only from someone who talks to this machine.
-        if not sender.is_unspecified and (for_me or self.cache.look_up(sender, now) or sender in self._questions):
-            self.cache.learn(sender, arp.sender_mac, now)
+        if not sender.is_unspecified and (
+            for_me or self.cache.look_up(sender, now) or sender in self._questions
+        ):
+            evicted = self.cache.learn(sender, arp.sender_mac, now)
+            if evicted is not None:
+                self.node.drop(EVICTED, address=str(evicted))
             if self.node.events:
                 self.node.events.emit(LEARNED, address=str(sender), mac=bytes(arp.sender_mac))
             self._answered(sender, arp.sender_mac)
@@ -193,7 +210,9 @@ class Arp:
             self.node.drop(rule, address=str(address))
             self._unreachable(header + payload)
 
-    def _send_arp(self, operation: int, sender: IPAddress, to: MAC, target_mac: MAC, target: IPAddress) -> None:
+    def _send_arp(
+        self, operation: int, sender: IPAddress, to: MAC, target_mac: MAC, target: IPAddress
+    ) -> None:
         packet = ARP(
             operation=operation,
             sender_mac=self.interface.mac,

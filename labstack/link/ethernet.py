@@ -1,7 +1,8 @@
 """An Ethernet interface: the place where a machine meets a cable.
 
-Downwards it puts the 14-byte header before a packet and hands both to its device. Upwards it looks at the destination
-address, is silent about frames for others, and hands the payload to whoever registered for the EtherType:
+Downwards it puts the 14-byte header before a packet and hands both to its device. Upwards it looks at the
+destination address, is silent about frames for others, and hands the payload to whoever registered for the
+EtherType:
 
     interface.handlers[0x0800] = ipv4.receive
 
@@ -22,11 +23,12 @@ from labstack.headers.header import HeaderError
 from labstack.physical.device import Device
 
 NOT_FOR_ME = Rule("ethernet.not_for_me", "the frame is addressed to another machine", "IEEE 802.3 §4.1.2")
+NO_CABLE = Rule("ethernet.no_cable", "the interface stands on no device: nothing can leave")
 UNKNOWN_TYPE = Rule("ethernet.unknown_type", "no layer of this machine reads that EtherType", "RFC 894")
 
 Handler = Callable[["Interface", Buffer, int, bool], None]
-"""`handler(interface, packet, segment_size, to_group)`: `packet` is borrowed; `to_group` says that the frame was
-addressed to a group (multicast or broadcast), to which no errors may be sent."""
+"""`handler(interface, packet, segment_size, to_group)`: `packet` is borrowed; `to_group` says that the frame
+was addressed to a group (multicast or broadcast), to which no errors may be sent."""
 
 
 class Interface:
@@ -48,7 +50,9 @@ class Interface:
     def plug(self, device: Device) -> None:
         """Stand on `device` from now on. Raises ValueError when the interface stands on one already."""
         if self.device is not None:
-            raise ValueError(f"{self.node.name}[{self.name!r}] is wired already: add another interface for another wire")
+            raise ValueError(
+                f"{self.node.name}[{self.name!r}] is wired already: add another interface for another wire"
+            )
         self.device = device
         self._mac = device.mac
         device.attach(self._receive)
@@ -64,7 +68,8 @@ class Interface:
 
     @property
     def offload(self) -> int:
-        """The largest TCP payload that the device takes in one piece, in bytes; 0 for finished frames only."""
+        """The largest TCP payload that the device takes in one piece, in bytes; 0 for finished frames
+        only."""
         return self.device.offload if self.device is not None else 0
 
     def owns(self, address: IPAddress) -> bool:
@@ -78,14 +83,19 @@ class Interface:
                 return own
         return self.addresses[0] if self.addresses else None
 
-    def send(self, dst: MAC, ethertype: int, header: bytes, payload: Buffer = b"", segment_size: int = 0) -> None:
+    def send(
+        self, dst: MAC, ethertype: int, header: bytes, payload: Buffer = b"", segment_size: int = 0
+    ) -> None:
         """Send a packet (`header` and `payload` behind one another) in a frame to `dst`."""
         device = self.device
         if device is None:
+            self.node.drop(NO_CABLE, interface=self.name)
             return
         self.sent_frames += 1
         self.sent_bytes += LENGTH + len(header) + len(payload)
-        device.transmit(b"".join((dst, self._mac, ethertype.to_bytes(2, "big"), header)), payload, segment_size)
+        device.transmit(
+            b"".join((dst, self._mac, ethertype.to_bytes(2, "big"), header)), payload, segment_size
+        )
 
     def _receive(self, number: int, frame: Buffer, segment_size: int) -> None:
         self.received_frames += 1
@@ -107,7 +117,7 @@ class Interface:
         if handler is None:
             node.drop(UNKNOWN_TYPE, interface=self.name, ethertype=header.ethertype)
             return
-        handler(self, memoryview(frame)[LENGTH :], segment_size, to_group)
+        handler(self, memoryview(frame)[LENGTH:], segment_size, to_group)
 
     def close(self) -> None:
         if self.device is not None:

@@ -1,13 +1,16 @@
 """The device: where a stack ends and a wire, a TAP or a veth begins.
 
-A device is handed a finished *header* (Ethernet, IP, TCP or UDP), the *payload* behind it, and a *segment size*:
+A device is handed a finished *header* (Ethernet, IP, TCP or UDP), the *payload* behind it, and a *segment
+size*:
 
 - 0: header and payload are a finished frame; send it as it is.
-- n > 0: a TCP segment that is not finished. Its checksum field holds only the sum of the pseudo-header, and its payload
-  may be many times n bytes. A device that offers `offload` passes it on like this and leaves the rest to hardware (or to
-  the kernel behind a TAP). For all others `segment()` cuts it into frames of n bytes of payload and finishes each.
+- n > 0: a TCP segment that is not finished. Its checksum field holds only the sum of the pseudo-header, and
+  its payload may be many times n bytes. A device that offers `offload` passes it on like this and leaves the
+  rest to hardware (or to the kernel behind a TAP). For all others `segment()` cuts it into frames of n bytes
+  of payload and finishes each.
 
-So TCP's code is the same with and without offload (RFC 9293 §3.7.1 calls the pieces segments; Linux calls this TSO).
+So TCP's code is the same with and without offload (RFC 9293 §3.7.1 calls the pieces segments; Linux calls
+this TSO).
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from labstack.core.events import Rule
 from labstack.headers.segmentation import segment as segment  # the one plain step for devices that cannot
 
 Receive = Callable[[int, Buffer, int], None]
-"""`receive(number, frame, segment_size)`: `frame` is borrowed, valid during the call; its check sequence is already
-verified and gone. A segment size above 0 says that the transport checksum is unfinished and needs no verifying."""
+"""`receive(number, frame, segment_size)`: `frame` is borrowed, valid during the call; its check sequence is
+already verified and gone. A segment size above 0 says that the transport checksum is unfinished and needs no
+verifying."""
 
 
 class Device(Protocol):

@@ -3,8 +3,8 @@
     wire.drop(data_segment(3))
     wire.delay(ack(7), by="300 ms")
 
-A match looks at the frames in the order in which they leave, and counts. Loss by chance is the wire's own (`loss=`).
-Wires read headers, not layers: what they know is what stands in the frame.
+A match looks at the frames in the order in which they leave, and counts. Loss by chance is the wire's own
+(`loss=`). Wires read headers, not layers: what they know is what stands in the frame.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Flow = tuple[IPAddress, int, IPAddress, int]
 
 
 class Seen:
-    """A frame as a wire sees it: its number, the name of the machine that sent it, and its bytes, read on demand."""
+    """A frame as a wire sees it: its number, the name of the machine that sent it, and its bytes, read on
+    demand."""
 
     def __init__(self, number: int, sender: str, frame: bytes) -> None:
         self.number = number
@@ -81,12 +82,19 @@ class Fault:
 class Nth:
     """The `n`-th frame of a kind in one direction of one flow, and if `last` is given, all up to that one.
 
-    The flow is the first TCP flow that the wire carries. The direction is that of the machine that opened it, or
-    (`reverse`) of the other one; `sender`, the name of a machine at the wire's end or an IP address, decides otherwise.
+    The flow is the first TCP flow that the wire carries. The direction is that of the machine that opened it,
+    or (`reverse`) of the other one; `sender`, the name of a machine at the wire's end or an IP address,
+    decides otherwise.
     """
 
     def __init__(
-        self, n: int, kind: Callable[[Seen], bool], what: str, sender: str | None, reverse: bool = False, last: int = 0
+        self,
+        n: int,
+        kind: Callable[[Seen], bool],
+        what: str,
+        sender: str | None,
+        reverse: bool = False,
+        last: int = 0,
     ) -> None:
         if n < 1:
             raise ValueError(f"{what}({n}) is no frame: they are counted from 1")
@@ -120,7 +128,8 @@ class Nth:
 
 
 def data_segment(n: int, sender: str | None = None, last: int = 0) -> Nth:
-    """The n-th frame that carries TCP payload, retransmissions counted; by default of the first flow's opener."""
+    """The n-th frame that carries TCP payload, retransmissions counted; by default of the first flow's
+    opener."""
     return Nth(n, lambda seen: seen.payload_length > 0, "data_segment", sender, last=last)
 
 

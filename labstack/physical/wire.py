@@ -3,9 +3,9 @@
         end 0                                                               end 1
     send queue ──▶ rate: one bit after the other ──▶ delay, faults ──▶ check sequence ──▶ receive
 
-What crosses it is the exact Ethernet frame, padded to its minimum, with its 4-byte check sequence. In time it costs
-8 bytes more before it (the preamble) and 12 behind it (the gap). Both directions are independent (full duplex).
-IEEE 802.3 clauses 3 and 4; chapter 03 of the book.
+What crosses it is the exact Ethernet frame, padded to its minimum, with its 4-byte check sequence. In time it
+costs 8 bytes more before it (the preamble) and 12 behind it (the gap). Both directions are independent (full
+duplex). IEEE 802.3 clauses 3 and 4; chapter 03 of the book.
 """
 
 from __future__ import annotations
@@ -31,17 +31,24 @@ from labstack.physical.faults import Fault, Match, Seen
 PREAMBLE = 8
 GAP = 12
 
-DEPARTED = Rule("wire.departed", "the frame waited in the send queue, and now its first bit leaves", "IEEE 802.3 §4.2.8")
+DEPARTED = Rule(
+    "wire.departed", "the frame waited in the send queue, and now its first bit leaves", "IEEE 802.3 §4.2.8"
+)
 LOST = Rule("wire.lost", "the frame got lost on the wire")
 DUPLICATED = Rule("wire.duplicated", "the frame arrives twice")
 CORRUPTED = Rule("wire.corrupted", "a bit of the frame is flipped on the way")
 DELAYED = Rule("wire.delayed", "the frame is held back on the way")
-QUEUE_FULL = Rule("wire.queue_full", "the send queue holds as many bytes as it may: the last to come is dropped")
-BAD_FCS = Rule("ethernet.bad_fcs", "the check sequence does not fit the frame: some bit is wrong", "IEEE 802.3 §3.2.9")
+QUEUE_FULL = Rule(
+    "wire.queue_full", "the send queue holds as many bytes as it may: the last to come is dropped"
+)
+BAD_FCS = Rule(
+    "ethernet.bad_fcs", "the check sequence does not fit the frame: some bit is wrong", "IEEE 802.3 §3.2.9"
+)
 
 
 class End:
-    """One end of a wire: a `Device`. `node` is the machine that it is plugged into, `queued` the bytes in its queue."""
+    """One end of a wire: a `Device`. `node` is the machine that it is plugged into, `queued` the bytes in its
+    queue."""
 
     offload = 0
 
@@ -120,7 +127,9 @@ class End:
         events = node.events
         if events:
             events.cause = cause
-            events.cause = events.emit(RECEIVED, number=number, device=self.wire.name, frame=frame[:-FCS_LENGTH])
+            events.cause = events.emit(
+                RECEIVED, number=number, device=self.wire.name, frame=frame[:-FCS_LENGTH]
+            )
         if not check_fcs(frame):
             node.drop(BAD_FCS, number=number)
         else:
@@ -134,11 +143,12 @@ class Wire:
 
     - `rate`: bits a second (`"10 Mbit/s"`), or None: no time at all; `delay`: from end to end (`"20 ms"`).
     - `queue`: bytes that may wait at each end for the line to be free (`"64 KiB"`).
-    - `loss`, `corrupt`, `duplicate`, `reorder`: the share of frames, from 0 to 1, to which that happens, drawn from
-      seeded streams. A reordered frame is held back by up to `hold`.
+    - `loss`, `corrupt`, `duplicate`, `reorder`: the share of frames, from 0 to 1, to which that happens,
+      drawn from seeded streams. A reordered frame is held back by up to `hold`.
     - `drop`, `delay`, `corrupt`, `duplicate` script what happens to chosen frames.
 
-    Afterwards `chance["loss"]` and the like, `rate` and `propagation` (nanoseconds) may be changed at any time.
+    Afterwards `chance["loss"]` and the like, `rate` and `propagation` (nanoseconds) may be changed at any
+    time.
     """
 
     def __init__(
@@ -181,8 +191,7 @@ class Wire:
         self.ends = (End(self, macs[0], mtu), End(self, macs[1], mtu))
         self.ends[0].peer, self.ends[1].peer = self.ends[1], self.ends[0]
 
-    # --- what is to happen to chosen frames ------------------------------------------------------------------------
-
+    # --- what is to happen to chosen frames
     def drop(self, match: Match) -> Fault:
         """Lose the frames that `match` picks, such as `data_segment(3)`."""
         return self._script(Fault("drop", match))
@@ -207,17 +216,15 @@ class Wire:
         for end in self.ends:
             end.close()
 
-    # --- the way ---------------------------------------------------------------------------------------------------
-
+    # --- the way
     def _carry(self, sender: End, number: int, frame: bytes, cause: int, on_the_line: int = 0) -> None:
         """Take a frame whose first bit leaves now, and let it arrive: or not, or twice, or late, or wrong."""
         arrives = self.clock.now + on_the_line + self.propagation
         copies = 1
         if self.faults:
             seen = Seen(number, sender.node.name if sender.node else "", frame[:-FCS_LENGTH])
-            for fault in self.faults:
-                if not fault.match(seen):
-                    continue
+            # Every match looks at every frame, also at one that an earlier fault drops: they count.
+            for fault in [fault for fault in self.faults if fault.match(seen)]:
                 fault.hits += 1
                 if fault.action == "drop":
                     self._drop(sender, LOST, number, cause, scripted=True)

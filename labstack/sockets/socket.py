@@ -1,7 +1,8 @@
 """The BSD socket over labstack's transports: the calls, the errors and the blocking of `socket.socket`.
 
-A call does one of three things: it succeeds at once; or it waits until it can, by the driver's `block`; or, if the socket
-does not block or its time-out passes, it raises. All of the waiting is in `_when`. Chapter 25 of the book.
+A call does one of three things: it succeeds at once; or it waits until it can, by the driver's `block`; or,
+if the socket does not block or its time-out passes, it raises. All of the waiting is in `_when`. Chapter 25 of
+the book.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from labstack.core.events import Rule
 from labstack.core.units import SECOND
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.connection import Connection
+from labstack.transport.tcp.layer import Binding
 from labstack.transport.tcp.listener import Listener
 from labstack.transport.tcp.states import State
 from labstack.transport.udp import UdpEndpoint
@@ -36,10 +38,12 @@ Address = tuple[str, int]
 
 
 class Socket:
-    """A socket of one host: `host.socket()`, `host.connect(…)`, `host.listen(…)`. Use it as one of `socket.socket`.
+    """A socket of one host: `host.socket()`, `host.connect(…)`, `host.listen(…)`. Use it as one of
+    `socket.socket`.
 
-    Addresses are (host, port); a host is an IPv4 address or a name that the network knows. Raises the errors that
-    `socket.socket` raises: `ConnectionRefusedError`, `TimeoutError`, `BlockingIOError`, `BrokenPipeError`, `OSError`.
+    Addresses are (host, port); a host is an IPv4 address or a name that the network knows. Raises the errors
+    that `socket.socket` raises: `ConnectionRefusedError`, `TimeoutError`, `BlockingIOError`,
+    `BrokenPipeError`, `OSError`.
     """
 
     family = posix.AF_INET
@@ -53,22 +57,23 @@ class Socket:
         self._driver = stack.driver
         self._fileno = stack.next_fileno()
         self._timeout: float | None = None
-        self._bound: tuple[IPAddress, int] | None = None
+        self._binding: Binding | None = None
         self._connection: Connection | None = None
         self._listener: Listener | None = None
         self._endpoint: UdpEndpoint | None = None
         self._config: TcpConfig = stack.tcp.config
         self._reuse = False
         self._broadcast = False
+        self._failed = False  # to connect
         self._read_shut = False
         self._closed = False
         self._io_refs = 0  # open files made by makefile
         self._close_wanted = False
 
-    # --- names and modes -------------------------------------------------------------------------------------------
-
+    # --- names and modes
     def fileno(self) -> int:
-        """A number that is this socket's own on this host; −1 when closed. The operating system does not know it."""
+        """A number that is this socket's own on this host; −1 when closed. The operating system does not know
+        it."""
         return -1 if self._closed else self._fileno
 
     def settimeout(self, seconds: float | None) -> None:
@@ -95,7 +100,8 @@ class Socket:
         for part in (self._connection, self._listener, self._endpoint):
             if part is not None:
                 return str(part.local[0]), part.local[1]
-        return (str(self._bound[0]), self._bound[1]) if self._bound else (str(ANY), 0)
+        binding = self._binding
+        return (str(binding.address), binding.port) if binding is not None else (str(ANY), 0)
 
     def getpeername(self) -> Address:
         self._check_open()
@@ -106,7 +112,8 @@ class Socket:
         return str(peer[0]), peer[1]
 
     def setsockopt(self, level: int, option: int, value: int | bytes, optlen: int | None = None) -> None:
-        """SO_REUSEADDR, SO_BROADCAST, SO_KEEPALIVE (kept, no effect yet), SO_RCVBUF, SO_SNDBUF, TCP_NODELAY, TCP_MAXSEG, IP_TTL."""
+        """SO_REUSEADDR, SO_BROADCAST, SO_KEEPALIVE (kept, no effect yet), SO_RCVBUF, SO_SNDBUF, TCP_NODELAY,
+        TCP_MAXSEG, IP_TTL."""
         self._check_open()
         number = value if isinstance(value, int) else int.from_bytes(value, "little")
         match level, option:
@@ -126,7 +133,7 @@ class Socket:
                 self._config = replace(self._config, nagle=not number)
                 if self._connection is not None:
                     with self._driver:
-                        self._connection.sender.nagle = not number
+                        self._connection.flight.sender.nagle = not number
             case _:
                 raise _error(errno.ENOPROTOOPT)
 
@@ -153,27 +160,23 @@ class Socket:
                 return self._connection.mss if self._connection else self._config.mss or 536
         raise _error(errno.ENOPROTOOPT)
 
-    # --- opening ---------------------------------------------------------------------------------------------------
-
+    # --- opening
     def bind(self, address: Address) -> None:
         """Take a local address and port; "" is every own address, port 0 any free port."""
         self._check_open()
-        if self._bound is not None:
+        if self._binding is not None or self._endpoint is not None or self._connection is not None:
             raise _error(errno.EINVAL)
         local = self._stack.resolve(address[0]), _port(address)
         with self._driver:
             if self.type == posix.SOCK_DGRAM:
                 self._bind_datagram(*local)
                 return
-            port = local[1] or self._stack.free_tcp_port()
-            self._stack.tcp.check_free(local[0], port, self._reuse)
-            self._bound = local[0], port
+            self._binding = self._stack.tcp.bind(*local, self._reuse)
 
     def _bind_datagram(self, address: IPAddress, port: int) -> UdpEndpoint:
         endpoint = self._stack.udp.bind(address, port, self._reuse)
         endpoint.broadcast = self._broadcast
         self._endpoint = endpoint
-        self._bound = endpoint.local
         return endpoint
 
     def listen(self, backlog: int = 128) -> None:
@@ -187,9 +190,9 @@ class Socket:
             if self._listener is not None:
                 self._listener.backlog = max(backlog, 1)
                 return
-            address, port = self._bound or (ANY, 0)
-            self._listener = self._stack.tcp.listen(address, port, backlog, self._config, self._reuse)
-            self._bound = self._listener.local
+            if self._binding is None:
+                self._binding = self._stack.tcp.bind()
+            self._listener = self._stack.tcp.listen(self._binding, backlog, self._config)
 
     def accept(self) -> tuple[Socket, Address]:
         """The next connection as a new socket, and the peer's address."""
@@ -198,7 +201,10 @@ class Socket:
             self._check_open()
             raise _error(errno.EINVAL)
         connection = self._when(
-            lambda: bool(listener.ready) or self._closed, listener.accept, listener.readable, f"a connection to port {listener.local[1]}"
+            lambda: bool(listener.ready) or self._closed,
+            listener.accept,
+            listener.readable,
+            f"a connection to port {listener.local[1]}",
         )
         if connection is None:
             raise _error(errno.EBADF if self._closed else errno.EAGAIN)
@@ -208,8 +214,8 @@ class Socket:
         return new, (str(connection.peer[0]), connection.peer[1])
 
     def connect(self, address: Address) -> None:
-        """Open a connection (stream), or fix the peer (datagram). Waits for the handshake; a socket that does not block
-        raises BlockingIOError, and is writable when it is through."""
+        """Open a connection (stream), or fix the peer (datagram). Waits for the handshake; a socket that does
+        not block raises BlockingIOError, and is writable when it is through."""
         self._check_open()
         peer = self._stack.resolve(address[0]), _port(address)
         if self.type == posix.SOCK_DGRAM:
@@ -221,11 +227,13 @@ class Socket:
             return
         if self._listener is not None:
             raise _error(errno.EOPNOTSUPP)
-        if self._connection is None:
+        if self._connection is None or self._failed:
+            local = (self._binding.address, self._binding.port) if self._binding is not None else None
             with self._driver:
                 self._call("connect", to=f"{peer[0]}:{peer[1]}")
+                self._failed = False
                 try:
-                    self._connection = self._stack.tcp.connect(peer, self._bound, self._config)
+                    self._connection = self._stack.tcp.connect(peer, local, self._config)
                 finally:
                     self._stack.events.cause = 0
             if self._timeout == 0:
@@ -235,8 +243,13 @@ class Socket:
         elif self._timeout == 0:
             raise _error(errno.EALREADY)
         connection = self._connection
-        self._when(lambda: not connection._opening(), lambda: None, connection.writable, f"{peer[0]}:{peer[1]} to agree")
-        self._raise_error()
+        who = f"{peer[0]}:{peer[1]} to agree"
+        self._when(lambda: not connection.opening, lambda: None, connection.writable, who)
+        if connection.state is State.CLOSED:
+            # Another try may follow, as on Linux. Closed without an error: by another thread of the program's.
+            self._failed = True
+            self._raise_error()
+            raise _error(errno.ECONNABORTED)
 
     def connect_ex(self, address: Address) -> int:
         """`connect`, but an error's number in place of an exception; 0 when it succeeded."""
@@ -248,8 +261,7 @@ class Socket:
             return error.errno or errno.EIO
         return 0
 
-    # --- streams -----------------------------------------------------------------------------------------------------
-
+    # --- streams
     def send(self, data: Buffer, flags: int = 0) -> int:
         """Queue as much of `data` as there is room for, at least a byte; how many bytes that was."""
         if self.type == posix.SOCK_DGRAM:
@@ -265,7 +277,12 @@ class Socket:
             finally:
                 self._stack.events.cause = 0
 
-        return self._when(connection.can_write, write, connection.writable, f"room to send to {connection.peer[0]}")
+        if connection.has_room() and not connection.opening:
+            with self._driver:
+                return write()
+        return self._when(
+            connection.can_write, write, connection.writable, f"room to send to {connection.peer[0]}"
+        )
 
     def sendall(self, data: Buffer, flags: int = 0) -> None:
         """Queue all of `data`, waiting for room as often as it takes."""
@@ -304,7 +321,8 @@ class Socket:
         return len(data)
 
     def shutdown(self, how: int) -> None:
-        """Close a direction: SHUT_WR sends a FIN behind the last byte, SHUT_RD reads no more, SHUT_RDWR does both."""
+        """Close a direction: SHUT_WR sends a FIN behind the last byte, SHUT_RD reads no more, SHUT_RDWR does
+        both."""
         connection = self._connection
         if connection is None or connection.state is State.CLOSED:
             raise _error(errno.ENOTCONN)
@@ -317,8 +335,7 @@ class Socket:
                 connection.shutdown()
                 self._stack.events.cause = 0
 
-    # --- datagrams -----------------------------------------------------------------------------------------------------
-
+    # --- datagrams
     def sendto(self, data: Buffer, *args: Any) -> int:
         """`sendto(data, address)` or `sendto(data, flags, address)`."""
         if self.type != posix.SOCK_DGRAM:
@@ -366,11 +383,10 @@ class Socket:
             f"a datagram for port {endpoint.local[1]}",
         )
 
-    # --- files, and the end -----------------------------------------------------------------------------------------
-
+    # --- files, and the end
     def makefile(self, mode: str = "r", buffering: int | None = None, **options: Any) -> IOBase:
         """A file over the stream, as `socket.socket.makefile` gives it."""
-        return posix.socket.makefile(self, mode, buffering, **options)  # type: ignore[arg-type, call-overload, no-any-return]
+        return posix.socket.makefile(self, mode, buffering, **options)  # type: ignore[call-overload, no-any-return]
 
     def _decref_socketios(self) -> None:
         """A file that `makefile` gave was closed."""
@@ -380,7 +396,8 @@ class Socket:
             self.close()
 
     def close(self) -> None:
-        """Let go. What was written is still delivered; files of `makefile` keep the connection open until they close."""
+        """Let go. What was written is still delivered; files of `makefile` keep the connection open until
+        they close."""
         self._close_wanted = True
         if self._closed or self._io_refs > 0:
             return
@@ -390,6 +407,8 @@ class Socket:
             for part in (self._connection, self._listener, self._endpoint):
                 if part is not None:
                     part.close()
+            if self._binding is not None:
+                self._stack.tcp.release(self._binding)
             self._stack.events.cause = 0
 
     def __enter__(self) -> Socket:
@@ -402,16 +421,15 @@ class Socket:
         kind = "stream" if self.type == posix.SOCK_STREAM else "datagram"
         if self._closed:
             return f"<{kind} socket, closed>"
-        local = "%s:%d" % self.getsockname()
+        address, port = self.getsockname()
         state = ""
         if self._connection is not None:
             state = f" → {self._connection.peer[0]}:{self._connection.peer[1]} {self._connection.state.value}"
         elif self._listener is not None:
             state = " LISTEN"
-        return f"<{kind} socket {local}{state}>"
+        return f"<{kind} socket {address}:{port}{state}>"
 
-    # --- how the calls wait --------------------------------------------------------------------------------------------
-
+    # --- how the calls wait
     def _when(self, ready: Callable[[], bool], act: Callable[[], T], waiters: Waiters, what: str) -> T:
         """Do `act` as soon as `ready`; wait for it as long as the time-out allows."""
         driver = self._driver
@@ -436,7 +454,7 @@ class Socket:
     def _connected(self) -> Connection:
         self._check_open()
         if self._connection is None:
-            raise _error(errno.ENOTCONN if self._listener is None else errno.ENOTCONN)
+            raise _error(errno.ENOTCONN)
         return self._connection
 
     def _check_open(self) -> None:

@@ -1,7 +1,7 @@
 """Ports: which program on this host is a segment for? TCP and UDP have 65,535 each (RFC 6335).
 
-An ephemeral port is one that the host picks for whoever does not care: at random from the upper range, so that a blind
-attacker has to guess it (RFC 6056 §3.3.1).
+An ephemeral port is one that the host picks for whoever does not care: at random from the upper range, so
+that a blind attacker has to guess it (RFC 6056 §3.3.1).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """UDP: datagrams between programs. IP with ports and a checksum, and nothing else (RFC 768, RFC 1122 §4.1).
 
-A datagram arrives whole or not at all, once or twice, in any order. What a program does not read in time waits in a
-queue with a bound. Chapter 16 of the book.
+A datagram arrives whole or not at all, once or twice, in any order. What a program does not read in time
+waits in a queue with a bound. Chapter 16 of the book.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.ports import pick_ephemeral
 
 NO_PORT = Rule("udp.no_port", "no program on this host has that port", "RFC 1122 §4.1.3.1")
-QUEUE_FULL = Rule("udp.queue_full", "the program does not read: its queue is full, and the datagram is dropped")
+QUEUE_FULL = Rule(
+    "udp.queue_full", "the program does not read: its queue is full, and the datagram is dropped"
+)
+UNHEARD = Rule(
+    "udp.unheard_error", "an ICMP error, and no connected program to hear of it", "RFC 1122 §4.1.3.3"
+)
 SENT = Rule("udp.sent", "a program sends a datagram", "RFC 768")
 DELIVERED = Rule("udp.delivered", "a datagram is queued for the program with that port", "RFC 768")
 
@@ -101,7 +106,8 @@ class Udp:
         network.register(PROTO_UDP, self)
 
     def bind(self, address: IPAddress = ANY, port: int = 0, reuse: bool = False) -> UdpEndpoint:
-        """An endpoint at this address and port; port 0 picks one. Raises OSError (EADDRINUSE, EADDRNOTAVAIL)."""
+        """An endpoint at this address and port; port 0 picks one. Raises OSError (EADDRINUSE,
+        EADDRNOTAVAIL)."""
         if address != ANY and not self.network.is_own(address):
             raise OSError(errno.EADDRNOTAVAIL, f"{address} is no address of {self.node.name}")
         if port == 0:
@@ -121,7 +127,9 @@ class Udp:
         except HeaderError as error:
             self.node.drop(error.rule, src=str(src))
             return None
-        if not checked and not header.verify(self.network.pseudo_sum(src, dst, PROTO_UDP, header.length), payload):
+        if not checked and not header.verify(
+            self.network.pseudo_sum(src, dst, PROTO_UDP, header.length), payload
+        ):
             self.node.drop(header_of.BAD_CHECKSUM, src=str(src))
             return None
         endpoint = self._find(src, header.src_port, dst, header.dst_port)
@@ -135,12 +143,15 @@ class Udp:
         endpoint.queue.append((bytes(payload[header_of.LENGTH : header.length]), (src, header.src_port)))
         endpoint.queued += size + OVERHEAD
         if self.node.events:
-            self.node.events.emit(DELIVERED, port=header.dst_port, src=f"{src}:{header.src_port}", length=size)
+            self.node.events.emit(
+                DELIVERED, port=header.dst_port, src=f"{src}:{header.src_port}", length=size
+            )
         endpoint.readable.wake()
         return None
 
     def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
-        """Only a connected endpoint hears of it: others cannot tell which of their datagrams it was (RFC 1122 §4.1.3.3)."""
+        """Only a connected endpoint hears of it: others cannot tell which of their datagrams it was (RFC 1122
+        §4.1.3.3)."""
         try:
             header = Header.parse_quoted(quoted)
         except HeaderError as error:
@@ -150,9 +161,12 @@ class Udp:
             if endpoint.peer == (dst, header.dst_port) and kind in _ERRNO:
                 endpoint.error = _ERRNO[kind]
                 endpoint.readable.wake()
+                return
+        self.node.drop(UNHEARD, port=header.src_port, trouble=kind.name)
 
     def _find(self, src: IPAddress, src_port: int, dst: IPAddress, dst_port: int) -> UdpEndpoint | None:
-        """The endpoint that fits best: one connected to the sender, then one bound to the address, then a wildcard."""
+        """The endpoint that fits best: one connected to the sender, then one bound to the address, then a
+        wildcard."""
         best, best_score = None, -1
         for endpoint in self.endpoints.get(dst_port, ()):
             if endpoint.local[0] not in (ANY, dst) or endpoint.peer not in (None, (src, src_port)):

@@ -1,6 +1,6 @@
 """Every constant of TCP in one place: what it is, its unit, and where it comes from.
 
-    net.host("a", "10.0.0.1/24", tcp=TcpConfig.linux(receive_buffer=65536))
+net.host("a", "10.0.0.1/24", tcp=TcpConfig.linux(receive_buffer=65536))
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class TcpConfig:
     delayed_ack: int = 200 * MILLISECOND
     """How long an acknowledgement may wait for company; 0: never (RFC 9293 §3.8.6.3: less than 0.5 s)."""
     msl: int = 30 * SECOND
-    """The maximum segment lifetime; TIME-WAIT lasts twice that. RFC 9293 §3.4.1 says 2 minutes; hosts take less."""
+    """The maximum segment lifetime; TIME-WAIT lasts twice that. RFC 9293 §3.4.1 says 2 minutes; hosts take
+    less."""
     fin_wait_2: int = 60 * SECOND
     """How long a connection whose program has closed waits for the peer's FIN."""
     send_buffer: int = 1 << 20
@@ -40,7 +41,8 @@ class TcpConfig:
     syn_retries: int = 6
     """Unanswered SYNs after the first one, before connecting fails."""
     retries: int = 15
-    """Retransmissions of the same data, or probes, without an answer, before the connection fails (R2 of RFC 9293 §3.8.3)."""
+    """Retransmissions of the same data, or probes, without an answer, before the connection fails (R2 of RFC
+    9293 §3.8.3)."""
     mss: int | None = None
     """The largest segment payload to announce and to send; None: as the MTU allows (RFC 9293 §3.7.1)."""
     window_scaling: bool = True
@@ -62,4 +64,6 @@ class TcpConfig:
     @classmethod
     def linux(cls, **changes: Any) -> Self:
         """The constants of Linux 6: it waits less for acknowledgements, and retransmits sooner."""
-        return replace(cls(min_rto=200 * MILLISECOND, max_rto=120 * SECOND, delayed_ack=40 * MILLISECOND), **changes)
+        return replace(
+            cls(min_rto=200 * MILLISECOND, max_rto=120 * SECOND, delayed_ack=40 * MILLISECOND), **changes
+        )

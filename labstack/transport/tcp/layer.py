@@ -1,7 +1,7 @@
 """TCP of one host: which connection is this segment for? And if there is none, what does the sender hear?
 
-A connection is named by four things: own address and port, the peer's address and port. RFC 9293 §3.10.7.1 (no
-connection), §3.10.7.2 (a listening port); initial numbers by RFC 6528.
+A connection is named by four things: own address and port, the peer's address and port. RFC 9293 §3.10.7.1
+(no connection), §3.10.7.2 (a listening port); initial numbers by RFC 6528.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2s
 
 from labstack.core.addresses import ANY, IPAddress
@@ -19,18 +20,29 @@ from labstack.core.seq import seq_add, seq_lt
 from labstack.headers import tcp as header_of
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import PROTO_TCP
-from labstack.headers.tcp import ACK, FIN, RST, SYN, verify, with_checksum
+from labstack.headers.tcp import ACK, FIN, RST, SYN, verify
 from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.ports import pick_ephemeral
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
-from labstack.transport.tcp.connection import Connection, Parts
+from labstack.transport.tcp.connection import Connection
+from labstack.transport.tcp.flight import Parts
 from labstack.transport.tcp.listener import Listener
 from labstack.transport.tcp.states import State
 
 FourTuple = tuple[IPAddress, int, IPAddress, int]
 """Own address and port, the peer's address and port."""
+
+
+@dataclass(slots=True, eq=False)
+class Binding:
+    """A local address and port that a socket holds; the address 0.0.0.0 stands for every own one."""
+
+    address: IPAddress
+    port: int
+    reuse: bool
+    listening: bool = False
 
 
 class Tcp:
@@ -43,18 +55,22 @@ class Tcp:
         self.parts = parts
         self.connections: dict[FourTuple, Connection] = {}
         self.listeners: dict[int, list[Listener]] = {}
+        self._bindings: dict[int, list[Binding]] = {}
         self._time_wait: OrderedDict[FourTuple, Connection] = OrderedDict()
         self._random_port = node.random("tcp.port")
         draw = node.random("tcp.isn")
         self._secret = bytes(below(draw, 256) for _ in range(16))
         network.register(PROTO_TCP, self)
 
-    # --- what sockets ask --------------------------------------------------------------------------------------------
-
+    # --- what sockets ask
     def connect(
-        self, peer: tuple[IPAddress, int], local: tuple[IPAddress, int] | None = None, config: TcpConfig | None = None
+        self,
+        peer: tuple[IPAddress, int],
+        local: tuple[IPAddress, int] | None = None,
+        config: TcpConfig | None = None,
     ) -> Connection:
-        """Begin to open a connection; it is in SYN-SENT when this returns. Raises OSError (EADDRINUSE, ENETUNREACH)."""
+        """Begin to open a connection; it is in SYN-SENT when this returns. Raises OSError (EADDRINUSE,
+        ENETUNREACH)."""
         address, port = local or (ANY, 0)
         if not self.network.is_unicast(peer[0]):
             raise OSError(errno.ENETUNREACH, f"{peer[0]} is not one host's address: TCP connects two hosts")
@@ -62,43 +78,60 @@ class Tcp:
             address = self.network.source_for(peer[0])
         if port == 0:
             port = pick_ephemeral(
-                self._random_port, lambda p: p not in self.listeners and (address, p, *peer) not in self.connections
+                self._random_port,
+                lambda p: p not in self._bindings and (address, p, *peer) not in self.connections,
             )
         name = (address, port, *peer)
         if name in self.connections:
             raise OSError(errno.EADDRINUSE, f"{address}:{port} is connected to {peer[0]}:{peer[1]} already")
         if len(self.connections) >= self.config.max_connections:
-            raise OSError(errno.ENOBUFS, f"{self.node.name} has {len(self.connections)} connections: close some first")
+            raise OSError(
+                errno.ENOBUFS, f"{self.node.name} has {len(self.connections)} connections: close some first"
+            )
         connection = self._make(name, config or self.config, self._changed)
         connection.open()
         return connection
 
-    def listen(
-        self, address: IPAddress, port: int, backlog: int, config: TcpConfig | None = None, reuse: bool = False
-    ) -> Listener:
-        """Listen at a port (0: any free one). Raises OSError (EADDRINUSE, EADDRNOTAVAIL)."""
-        port = port or pick_ephemeral(self._random_port, lambda p: not self._is_taken(ANY, p, False))
-        self.check_free(address, port, reuse)
-        listener = Listener(self, (address, port), backlog, config or self.config)
-        self.listeners.setdefault(port, []).append(listener)
-        return listener
+    def bind(self, address: IPAddress = ANY, port: int = 0, reuse: bool = False) -> Binding:
+        """Take a port (0: any free one) for a listener, or for a connection to come. `reuse`: share it with others that
+        reuse it and do not listen, and with connections that are left of an earlier server.
 
-    def check_free(self, address: IPAddress, port: int, reuse: bool) -> None:
-        """Raise OSError if nothing can be bound there: EADDRNOTAVAIL, or EADDRINUSE."""
+        Raises OSError (EADDRINUSE, EADDRNOTAVAIL)."""
         if address != ANY and not self.network.is_own(address):
             raise OSError(errno.EADDRNOTAVAIL, f"{address} is no address of {self.node.name}")
-        if self._is_taken(address, port, reuse):
-            raise OSError(errno.EADDRINUSE, f"TCP port {port} of {self.node.name} is in use")
+        busy = set() if reuse and port else {own_port for _, own_port, _, _ in self.connections}
+        if port == 0:
+            port = pick_ephemeral(self._random_port, lambda p: p not in self._bindings and p not in busy)
+        shared = self._bindings.get(port, [])
+        for other in shared:
+            apart = address != other.address and ANY not in (address, other.address)
+            if not apart and not (reuse and other.reuse and not other.listening):
+                raise OSError(errno.EADDRINUSE, f"TCP port {port} of {self.node.name} is in use")
+        if port in busy:
+            raise OSError(errno.EADDRINUSE, f"TCP port {port} of {self.node.name} still has connections")
+        binding = Binding(address, port, reuse)
+        self._bindings.setdefault(port, []).append(binding)
+        return binding
 
-    def _is_taken(self, address: IPAddress, port: int, reuse: bool) -> bool:
-        for listener in self.listeners.get(port, ()):
-            if address in (ANY, listener.local[0]) or listener.local[0] == ANY:
-                return True
-        # Without SO_REUSEADDR, connections of an earlier server, in TIME-WAIT even, keep its port.
-        return not reuse and any(own_port == port for _, own_port, _, _ in self.connections)
+    def release(self, binding: Binding) -> None:
+        """Give a port back. Its connections go on."""
+        shared = self._bindings.get(binding.port, [])
+        if binding in shared:
+            shared.remove(binding)
+        if not shared:
+            self._bindings.pop(binding.port, None)
 
-    # --- up ------------------------------------------------------------------------------------------------------------
+    def listen(self, binding: Binding, backlog: int, config: TcpConfig | None = None) -> Listener:
+        """Listen at a bound port. Raises OSError (EADDRINUSE) if someone does already."""
+        for other in self.listeners.get(binding.port, ()):
+            if binding.address == other.local[0]:
+                raise OSError(errno.EADDRINUSE, f"another socket listens at TCP port {binding.port}")
+        binding.listening = True
+        listener = Listener(self, binding, backlog, config or self.config)
+        self.listeners.setdefault(binding.port, []).append(listener)
+        return listener
 
+    # --- up
     def receive(
         self, src: IPAddress, dst: IPAddress, ecn: int, hop_limit: int, payload: Buffer, checked: bool
     ) -> Trouble | None:
@@ -128,7 +161,8 @@ class Tcp:
         return None
 
     def _is_reopening(self, connection: Connection, header: Header) -> bool:
-        """A SYN for a connection in TIME-WAIT, newer than all it has seen: the old one makes way (RFC 9293 §3.6.1)."""
+        """A SYN for a connection in TIME-WAIT, newer than all it has seen: the old one makes way (RFC 9293
+        §3.6.1)."""
         if connection.state is not State.TIME_WAIT or header.flags & (SYN | ACK | RST) != SYN:
             return False
         if not seq_lt(connection.receiver.rcv_nxt, header.seq):
@@ -136,7 +170,9 @@ class Tcp:
         connection.abort_silently()
         return True
 
-    def _receive_in_listen(self, listener: Listener, header: Header, src: IPAddress, dst: IPAddress, size: int) -> None:
+    def _receive_in_listen(
+        self, listener: Listener, header: Header, src: IPAddress, dst: IPAddress, size: int
+    ) -> None:
         """RFC 9293 §3.10.7.2: first RST, then ACK, then SYN; nothing else counts."""
         flags = header.flags
         if flags & ACK and not flags & RST:
@@ -160,8 +196,12 @@ class Tcp:
             self._changed(connection)
 
         connection = self._make(name, listener.config, changed)
-        listener.half_open.add(connection)
-        connection.accept_syn(header)
+        listener.half_open[connection] = None
+        try:
+            connection.accept_syn(header)
+        except OSError:
+            self.node.drop(rules.NO_WAY, **connection.names)
+            connection.abort_silently()
 
     def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
         try:
@@ -170,7 +210,9 @@ class Tcp:
             self.node.drop(error.rule)
             return
         connection = self.connections.get((src, src_port, dst, dst_port))
-        if connection is not None:
+        if connection is None:
+            self.node.drop(rules.UNKNOWN_QUOTE, peer=f"{dst}:{dst_port}")
+        else:
             connection.on_trouble(kind, seq)
 
     def _find_listener(self, dst: IPAddress, port: int) -> Listener | None:
@@ -194,27 +236,37 @@ class Tcp:
             reset = Header(header.dst_port, header.src_port, 0, end, RST | ACK, 0)
         events = self.node.events
         if events:
-            events.cause = events.emit(rules.RESET_NO_CONNECTION, local=f"{dst}:{header.dst_port}", peer=f"{src}:{header.src_port}")
-        segment = with_checksum(reset.pack(), b"", self.network.pseudo_sum(dst, src, PROTO_TCP, header_of.LENGTH))
+            events.cause = events.emit(
+                rules.RESET_NO_CONNECTION, local=f"{dst}:{header.dst_port}", peer=f"{src}:{header.src_port}"
+            )
+        segment = reset.pack(self.network.pseudo_sum(dst, src, PROTO_TCP, header_of.LENGTH))
         try:
             self.network.send(src, PROTO_TCP, segment, src=dst)
         except OSError:
             self.node.drop(rules.NO_WAY, peer=str(src))
 
-    # --- the table -------------------------------------------------------------------------------------------------------
-
+    # --- the table
     def _make(self, name: FourTuple, config: TcpConfig, changed: Callable[[Connection], None]) -> Connection:
         connection = Connection(
-            self.node, self.network, name[:2], name[2:], config, self.parts, self._initial_number(name), changed
+            self.node,
+            self.network,
+            name[:2],
+            name[2:],
+            config,
+            self.parts,
+            self._initial_number(name),
+            changed,
         )
         self.connections[name] = connection
         return connection
 
     def _initial_number(self, name: FourTuple) -> int:
-        """ISN = M + F(four-tuple, secret): a clock of 4 µs ticks keeps old segments apart, the secret keeps blind
-        attackers guessing (RFC 6528 §3)."""
+        """ISN = M + F(four-tuple, secret): a clock of 4 µs ticks keeps old segments apart, the secret keeps
+        blind attackers guessing (RFC 6528 §3)."""
         own, port, peer, peer_port = name
-        digest = blake2s(own + peer + port.to_bytes(2, "big") + peer_port.to_bytes(2, "big"), key=self._secret)
+        digest = blake2s(
+            own + peer + port.to_bytes(2, "big") + peer_port.to_bytes(2, "big"), key=self._secret
+        )
         return seq_add(int.from_bytes(digest.digest()[:4], "big"), self.node.clock.now // 4000)
 
     def _changed(self, connection: Connection) -> None:

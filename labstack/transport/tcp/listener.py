@@ -1,4 +1,5 @@
-"""A listening port: connections that others ask for, until the program accepts them (RFC 9293 §3.10.1, §3.10.7.2).
+"""A listening port: connections that others ask for, until the program accepts them (RFC 9293 §3.10.1,
+§3.10.7.2).
 
     a SYN  ──▶  half open: our SYN, ACK is not answered yet  ──▶  ready: the program may accept
 
@@ -10,25 +11,25 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from labstack.core.addresses import IPAddress
 from labstack.core.clock import Waiters
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.connection import Connection
 from labstack.transport.tcp.states import State
 
 if TYPE_CHECKING:
-    from labstack.transport.tcp.layer import Tcp
+    from labstack.transport.tcp.layer import Binding, Tcp
 
 
 class Listener:
     """A passive open. `local` is (address, port); the address 0.0.0.0 stands for every own one."""
 
-    def __init__(self, tcp: Tcp, local: tuple[IPAddress, int], backlog: int, config: TcpConfig) -> None:
-        self.local = local
+    def __init__(self, tcp: Tcp, binding: Binding, backlog: int, config: TcpConfig) -> None:
+        self.local = binding.address, binding.port
+        self.binding = binding
         self.backlog = max(backlog, 1)
         self.config = config
         self.state = State.LISTEN
-        self.half_open: set[Connection] = set()
+        self.half_open: dict[Connection, None] = {}  # in the order in which they came
         self.ready: deque[Connection] = deque()
         self.readable = Waiters()
         self._tcp = tcp
@@ -39,7 +40,7 @@ class Listener:
 
     def changed(self, connection: Connection) -> None:
         """One of its connections got through the handshake, or died before that."""
-        self.half_open.discard(connection)
+        del self.half_open[connection]
         if connection.state is not State.CLOSED:
             self.ready.append(connection)
             self.readable.wake()

@@ -1,12 +1,13 @@
-"""The receiving half: put the stream together, decide what to acknowledge and when, and say how much more may come.
+"""The receiving half: put the stream together, decide what to acknowledge and when, and say how much more may
+come.
 
            what the program      what has          what came            the right edge:
            has not read          not come yet      out of order         never moved to the left
     ──────┬───────────────────┬──────────────────┬─────────────────┬────────────────────┬──────
           head of the ring    rcv_nxt            a piece           its end              rcv_nxt + rcv_wnd
 
-RFC 9293 §3.8.6 (the window), §3.10.7.4 (seventh and eighth check); RFC 1122 §4.2.3.2 and RFC 5681 §4.2 (when to
-acknowledge). Chapters 19 and 21 of the book.
+RFC 9293 §3.8.6 (the window), §3.10.7.4 (seventh and eighth check); RFC 1122 §4.2.3.2 and RFC 5681 §4.2 (when
+to acknowledge). Chapters 19 and 21 of the book.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Acknowledge(Enum):
     LATER = "one may wait for company, but not long"
     SOON = "a second full segment is due one, with whatever else has just arrived"
     NOW = "a gap opened, closed or was seen again: the sender has to know of each segment"
+    REFUSED = "it lies behind one gap too many, and is not kept"
 
 
 class Receiver(Protocol):
@@ -45,12 +47,12 @@ class Receiver(Protocol):
     """All bytes up to the peer's FIN, and the FIN, have arrived."""
 
     def start(self, irs: int, mss: int, shift: int) -> None:
-        """The peer's first sequence number is `irs`, its segments carry up to `mss` bytes, and the windows that it is
-        told are scaled by `shift` bits."""
+        """The peer's first sequence number is `irs`, its segments carry up to `mss` bytes, and the windows
+        that it is told are scaled by `shift` bits."""
         ...
 
     def accept(self, seq: int, data: Buffer, fin: bool) -> Acknowledge:
-        """Take a segment that lies in the window at least in part; `data` is borrowed."""
+        """Take a segment whose beginning may be old, and whose end is not beyond the window; `data` is borrowed."""
         ...
 
     def read(self, size: int, peek: bool = False) -> bytes:
@@ -58,7 +60,8 @@ class Receiver(Protocol):
         ...
 
     def offer(self) -> int:
-        """The window to offer now, in bytes; it becomes `rcv_wnd`. The caller sends it, and with it an ACK."""
+        """The window to offer now, in bytes; it becomes `rcv_wnd`. The caller sends it, and with it an
+        ACK."""
         ...
 
     def wants_update(self) -> bool:
@@ -67,8 +70,8 @@ class Receiver(Protocol):
 
 
 def scale_for(buffer: int) -> int:
-    """The window shift to offer for a receive buffer of so many bytes: the smallest with which the field can say it
-    all, except that 65,536 counts as 65,535 (RFC 7323 §2.3)."""
+    """The window shift to offer for a receive buffer of so many bytes: the smallest with which the field can
+    say it all, except that 65,536 counts as 65,535 (RFC 7323 §2.3)."""
     shift = 0
     while buffer > (MAX_FIELD + 1) << shift and shift < MAX_SHIFT:
         shift += 1
@@ -83,14 +86,15 @@ class Reassembly:
         self.rcv_wnd = 0
         self.available = 0
         self.finished = False
-        self.too_many_holes = 0
         self._limit = config.receive_buffer
         self._max_holes = config.max_holes
         self._ring = Ring(config.receive_buffer)
         self._mss = 536
         self._shift = 0
         self._largest = MAX_FIELD
-        self._pieces: list[tuple[int, int]] = []  # out of order, sorted: (begin, end) as distances from rcv_nxt
+        self._pieces: list[
+            tuple[int, int]
+        ] = []  # out of order, sorted: (begin, end) as distances from rcv_nxt
         self._fin_at: int | None = None
         self._unacknowledged = 0
 
@@ -113,12 +117,11 @@ class Reassembly:
             self._fin_at = seq_add(seq, size)
         if begin < 0:
             if begin + size + fin <= 0:
-                return Acknowledge.NOW if size or fin else Acknowledge.NO  # all of it is old: our ACK was lost
+                return (
+                    Acknowledge.NOW if size or fin else Acknowledge.NO
+                )  # all of it is old: our ACK was lost
             data, begin = memoryview(data)[-begin:], 0
             size = len(data)
-        room = self._limit - self.available - begin
-        if size > room:
-            data, size = memoryview(data)[: max(room, 0)], max(room, 0)
         if begin == 0 and not self._pieces:
             if size:
                 self._ring.put(self.available, data)
@@ -143,8 +146,7 @@ class Reassembly:
         end = begin + size
         if size:
             if begin and len(self._pieces) >= self._max_holes:
-                self.too_many_holes += 1
-                return Acknowledge.NOW
+                return Acknowledge.REFUSED
             self._ring.put(self.available + begin, data)
             merged = []
             for other_begin, other_end in self._pieces:

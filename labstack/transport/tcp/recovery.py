@@ -1,11 +1,14 @@
-"""What is lost? A scoreboard of all that is under way, and NewReno's way of reading duplicate acknowledgements.
+"""What is lost? A scoreboard of all that is under way, and NewReno's way of reading duplicate
+acknowledgements.
 
-A duplicate acknowledgement says: something arrived, but not what I wait for. So one more segment has left the network,
-and after three of them the one waited for is taken for lost and sent again (fast retransmit). While that is repaired
-(fast recovery), an acknowledgement that covers some of what was sent before, but not all, shows the next loss.
+A duplicate acknowledgement says: something arrived, but not what I wait for. So one more segment has left the
+network, and after three of them the one waited for is taken for lost and sent again (fast retransmit). While
+that is repaired (fast recovery), an acknowledgement that covers some of what was sent before, but not all,
+shows the next loss.
 
-RFC 5681 §3.2, RFC 6582. In place of inflating cwnd for each duplicate, this counts what is in flight, as RFC 6675 does:
-the same segments leave at the same time, and cwnd stays what it says it is. Chapter 20 of the book.
+RFC 5681 §3.2, RFC 6582. In place of inflating cwnd for each duplicate, this counts what is in flight, as RFC
+6675 does: the same segments leave at the same time, and cwnd stays what it says it is. Chapter 20 of the
+book.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ class Sent:
     retransmitted: bool = False
     lost: bool = False
     acknowledged: bool = False
-    # What had been delivered when this was sent: the delivery rate is measured between then and its acknowledgement
-    # (draft-ietf-ccwg-bbr §4.1).
+    # What had been delivered when this was sent: the delivery rate is measured between then and its
+    # acknowledgement (draft-ietf-ccwg-bbr §4.1).
     delivered: int = 0
     delivered_at: int = 0
     first_sent_at: int = 0
@@ -42,19 +45,28 @@ class Sent:
 class Recovery(Protocol):
     """Replaceable: `net.host("a", …, recovery=Mine)`; made as `Mine(mss)` for each connection."""
 
-    in_flight: int
-    """Bytes believed to be under way: sent, and neither acknowledged, nor lost, nor known to have left the network."""
     in_recovery: bool
+    """A loss that duplicate acknowledgements showed is being repaired."""
+    after_timeout: bool
+    """What a time-out took for lost is being sent again."""
     outstanding: int
     """Bytes sent and not acknowledged: FlightSize."""
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes believed to be under way: sent, and neither acknowledged, nor lost, nor known to have left
+        the network."""
+        ...
 
     def on_sent(self, seq: int, size: int, now: int, app_limited: bool) -> None:
         """A stretch goes out, for the first time or again."""
         ...
 
-    def on_ack(self, ack: int, duplicate: bool, now: int, cwnd_limited: bool) -> tuple[AckSample | None, LossEvent | None]:
-        """An acknowledgement came; `duplicate` as RFC 5681 §2 defines it. A sample if it tells something new, and a
-        loss if it is the first sign of a new episode."""
+    def on_ack(
+        self, ack: int, duplicate: bool, now: int, cwnd_limited: bool
+    ) -> tuple[AckSample | None, LossEvent | None]:
+        """An acknowledgement came; `duplicate` as RFC 5681 §2 defines it. A sample if it tells something new,
+        and a loss if it is the first sign of a new episode."""
         ...
 
     def on_timeout(self, now: int) -> LossEvent:
@@ -93,14 +105,15 @@ class NewReno:
         """Duplicate acknowledgements that stand for segments received behind the gap."""
         return self._duplicates
 
-    # --- going out -------------------------------------------------------------------------------------------------
-
+    # --- going out
     def on_sent(self, seq: int, size: int, now: int, app_limited: bool) -> None:
         if self._lost and self._lost[0].seq == seq:
             self._sent_again(self._lost.popleft(), size, now)
             return
         if self._sent and seq_lt(seq, self._sent[-1].end):
-            return  # an old stretch once more, such as a window probe: it is on the board already
+            # An old stretch once more, such as a window probe. It is on the board already, but tells no time now.
+            self._sent[0].retransmitted = True
+            return
         if not self._sent:
             self._first_sent_at = self._delivered_at = now
         self._sent.append(
@@ -120,7 +133,11 @@ class NewReno:
         sent.lost = False
         sent.retransmitted = True
         sent.sent_at = now
-        sent.delivered, sent.delivered_at, sent.first_sent_at = self._delivered, self._delivered_at, self._first_sent_at
+        sent.delivered, sent.delivered_at, sent.first_sent_at = (
+            self._delivered,
+            self._delivered_at,
+            self._first_sent_at,
+        )
 
     def _split(self, sent: Sent, size: int) -> Sent | None:
         """Cut a stretch in two, `size` bytes behind its beginning; the second part, if there is one."""
@@ -135,9 +152,10 @@ class NewReno:
         self._sent.insert(self._sent.index(sent) + 1, rest)
         return rest
 
-    # --- coming in -------------------------------------------------------------------------------------------------
-
-    def on_ack(self, ack: int, duplicate: bool, now: int, cwnd_limited: bool) -> tuple[AckSample | None, LossEvent | None]:
+    # --- coming in
+    def on_ack(
+        self, ack: int, duplicate: bool, now: int, cwnd_limited: bool
+    ) -> tuple[AckSample | None, LossEvent | None]:
         if duplicate:
             return None, self._on_duplicate(ack, now)
         if not self._sent or seq_le(ack, self._sent[0].seq):
@@ -161,7 +179,8 @@ class NewReno:
         return sample, None
 
     def _take_off(self, ack: int, now: int) -> tuple[int, int, Sent | None, int | None]:
-        """Strike out what `ack` covers: bytes, segments, the newest of them, and a round-trip time if it tells one."""
+        """Strike out what `ack` covers: bytes, segments, the newest of them, and a round-trip time if it
+        tells one."""
         acked, segments, newest, ambiguous = 0, 0, None, False
         sent_list = self._sent
         while sent_list and seq_lt(sent_list[0].seq, ack):
@@ -194,7 +213,8 @@ class NewReno:
         if not self.in_recovery:
             self._duplicates = 0
             return 0
-        # A partial acknowledgement: one of the segments it covers filled the gap, the others were the duplicates.
+        # A partial acknowledgement: one of the segments it covers filled the gap, the others were the
+        # duplicates.
         self._duplicates = max(self._duplicates - (segments - 1), 0)
         return self._lose_first()
 
@@ -210,7 +230,6 @@ class NewReno:
         self._recover = self._sent[-1].end
         # What limited transmit sent meanwhile (RFC 3042) does not count.
         return LossEvent(now, self._lose_first(), self._flight_at_first_duplicate)
-
 
     def _lose_first(self) -> int:
         first = self._sent[0]

@@ -1,7 +1,8 @@
-"""A ring buffer: where a stream's bytes wait, for the peer to acknowledge them or for the program to read them.
+"""A ring buffer: where a stream's bytes wait, for the peer to acknowledge them or for the program to read
+them.
 
-A payload is copied once, into the ring; what leaves it is a view. The ring begins small and doubles as it fills, up to
-its limit: a thousand quiet connections cost a thousand small rings.
+A payload is copied once, into the ring; what leaves it is a view. The ring begins small and doubles as it
+fills, up to its limit: a thousand quiet connections cost a thousand small rings.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class Ring:
             self._buffer[: end - capacity] = view[cut:]
 
     def view(self, offset: int, size: int) -> Buffer:
-        """`size` bytes from `offset` behind the head: a view, borrowed until the next `put` or `advance`; a copy where
-        the ring closes in between."""
+        """`size` bytes from `offset` behind the head: a view, borrowed until the next `put` or `advance`; a
+        copy where the ring closes in between."""
         capacity = len(self._buffer)
         at = self._head + offset
         if at >= capacity:

@@ -4,8 +4,8 @@
     SRTT   ← 7/8 SRTT + 1/8 R
     RTO    ← SRTT + max(G, 4 RTTVAR)
 
-Segments that were sent twice give no sample, for nobody knows which of the two was answered (Karn's rule); `recovery`
-sees to that. Chapter 20 of the book.
+Segments that were sent twice give no sample, for nobody knows which of the two was answered (Karn's rule);
+`recovery` sees to that. Chapter 20 of the book.
 """
 
 from __future__ import annotations

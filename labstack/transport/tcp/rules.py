@@ -1,7 +1,8 @@
 """The rules that TCP obeys, in plain words, with the clause that each comes from.
 
-Every segment leaves for one of these reasons, and every one that is thrown away falls under one: they are what
-`trace.why(n)` prints. (In the other layers the rules stand beside the code; TCP's are many, and shared by its roles.)
+Every segment leaves for one of these reasons, and every one that is thrown away falls under one: they are
+what `trace.why(n)` prints. (In the other layers the rules stand beside the code; TCP's are many, and shared
+by its roles.)
 """
 
 from __future__ import annotations
@@ -10,48 +11,95 @@ from labstack.core.events import Rule
 
 # Why a segment is sent
 ACTIVE_OPEN = Rule("tcp.active_open", "the program connects: ask the peer for a connection", "RFC 9293 §3.5")
-PASSIVE_OPEN = Rule("tcp.passive_open", "someone asks a listening port for a connection: agree", "RFC 9293 §3.5")
-SIMULTANEOUS_OPEN = Rule("tcp.simultaneous_open", "both ends connect at the same time: agree", "RFC 9293 §3.5, figure 7")
+PASSIVE_OPEN = Rule(
+    "tcp.passive_open", "someone asks a listening port for a connection: agree", "RFC 9293 §3.5"
+)
+SIMULTANEOUS_OPEN = Rule(
+    "tcp.simultaneous_open", "both ends connect at the same time: agree", "RFC 9293 §3.5, figure 7"
+)
 HANDSHAKE_DONE = Rule("tcp.handshake_done", "the peer agreed: acknowledge its number too", "RFC 9293 §3.5")
 DATA = Rule("tcp.data", "there are bytes to send, and both windows have room for them", "RFC 9293 §3.8")
-CLOSE = Rule("tcp.close", "the program has nothing more to send: say so behind the last byte", "RFC 9293 §3.6")
+CLOSE = Rule(
+    "tcp.close", "the program has nothing more to send: say so behind the last byte", "RFC 9293 §3.6"
+)
 ABORT = Rule("tcp.abort", "the program gives the connection up: tell the peer", "RFC 9293 §3.10.5")
 ACKNOWLEDGE = Rule("tcp.acknowledge", "say what has arrived, and how much more may come", "RFC 9293 §3.8")
-OUT_OF_ORDER = Rule("tcp.out_of_order", "it is not what is waited for: tell the sender at once", "RFC 5681 §4.2")
-OLD_OR_EARLY = Rule("tcp.old_or_early", "it lies outside the window: say what is waited for", "RFC 9293 §3.10.7.4")
-FIN_RECEIVED = Rule("tcp.fin_received", "the peer has nothing more to send: acknowledge that", "RFC 9293 §3.6")
+OUT_OF_ORDER = Rule(
+    "tcp.out_of_order", "it is not what is waited for: tell the sender at once", "RFC 5681 §4.2"
+)
+OLD_OR_EARLY = Rule(
+    "tcp.old_or_early", "it lies outside the window: say what is waited for", "RFC 9293 §3.10.7.4"
+)
+FIN_RECEIVED = Rule(
+    "tcp.fin_received", "the peer has nothing more to send: acknowledge that", "RFC 9293 §3.6"
+)
 FIN_AGAIN = Rule("tcp.fin_again", "the peer's FIN comes again: our last ACK was lost", "RFC 9293 §3.6")
 SYN_AGAIN = Rule("tcp.syn_again", "the SYN comes again: our answer was lost", "RFC 9293 §3.8.1")
-WINDOW_UPDATE = Rule("tcp.window_update", "the program has read: tell the peer that there is room", "RFC 9293 §3.8.6")
-PROBE = Rule("tcp.probe", "the peer's window is shut: ask with one byte whether it still is", "RFC 9293 §3.8.6.1")
-FAST_RETRANSMIT = Rule(
+WINDOW_UPDATE = Rule(
+    "tcp.window_update", "the program has read: tell the peer that there is room", "RFC 9293 §3.8.6"
+)
+PROBE = Rule(
+    "tcp.probe", "the peer's window is shut: ask with one byte whether it still is", "RFC 9293 §3.8.6.1"
+)
+FAST_PARTIAL_ACK = Rule(
+    "tcp.partial_ack",
+    "the repair is acknowledged, but not all behind it: the next gap is known",
+    "RFC 6582 §3.2",
+)
+RETRANSMIT = Rule(
     "tcp.fast_retransmit", "three duplicate ACKs: what they wait for is lost, send it again", "RFC 5681 §3.2"
 )
-RETRANSMIT = Rule("tcp.retransmit", "it is taken for lost: send it again", "RFC 6298 §5.4")
-CHALLENGE_RST = Rule("tcp.challenge_rst", "a reset that is not exactly in place: ask the peer", "RFC 5961 §3.2")
+PARTIAL_ACK = Rule(
+    "tcp.partial_ack",
+    "the repair is acknowledged, but not all behind it: the next gap is known",
+    "RFC 6582 §3.2",
+)
+RETRANSMIT = Rule("tcp.retransmitted", "it is taken for lost: send it again", "RFC 6298 §5.4")
+CHALLENGE_RST = Rule(
+    "tcp.challenge_rst", "a reset that is not exactly in place: ask the peer", "RFC 5961 §3.2"
+)
 CHALLENGE_SYN = Rule("tcp.challenge_syn", "a SYN in an open connection: ask the peer", "RFC 5961 §4.2")
-RESET_NO_CONNECTION = Rule("tcp.reset", "there is no such connection here: tell the sender", "RFC 9293 §3.10.7.1")
+RESET_NO_CONNECTION = Rule(
+    "tcp.reset", "there is no such connection here: tell the sender", "RFC 9293 §3.10.7.1"
+)
 RESET_BAD_ACK = Rule("tcp.reset_bad_ack", "it acknowledges what was never sent: reset it", "RFC 9293 §3.5.2")
 
 # Timers
-SECOND_SEGMENT = Rule("tcp.second_segment", "two full segments have arrived: their ACK is due", "RFC 5681 §4.2")
-DELAYED_ACK = Rule("tcp.delayed_ack", "the ACK has waited long enough for company", "RFC 9293 §3.8.6.3")
-RETRANSMISSION_TIMEOUT = Rule(
-    "tcp.retransmission_timeout", "no acknowledgement came in time: take all that is under way for lost", "RFC 6298 §5"
+SECOND_SEGMENT = Rule(
+    "tcp.second_segment", "two full segments have arrived: their ACK is due", "RFC 5681 §4.2"
 )
-PERSIST_TIMEOUT = Rule("tcp.persist_timeout", "nothing is under way, and the window is shut", "RFC 9293 §3.8.6.1")
-TIME_WAIT_OVER = Rule("tcp.time_wait_over", "no segment of this connection can be alive any more", "RFC 9293 §3.6.1")
+DELAYED_ACK = Rule("tcp.delayed_ack", "the ACK has waited long enough for company", "RFC 9293 §3.8.6.3")
+HANDSHAKE_TIMEOUT = Rule("tcp.handshake_timeout", "the SYN was not answered in time", "RFC 9293 §3.8.3")
+RETRANSMISSION_TIMEOUT = Rule(
+    "tcp.retransmission_timeout",
+    "no acknowledgement came in time: take all that is under way for lost",
+    "RFC 6298 §5",
+)
+PERSIST_TIMEOUT = Rule(
+    "tcp.persist_timeout", "nothing is under way, and the window is shut", "RFC 9293 §3.8.6.1"
+)
+TIME_WAIT_OVER = Rule(
+    "tcp.time_wait_over", "no segment of this connection can be alive any more", "RFC 9293 §3.6.1"
+)
 
 # Why a segment is dropped
 NO_LISTENER = Rule("tcp.no_listener", "no program on this host has that port", "RFC 9293 §3.10.7.1")
 NO_SYN = Rule("tcp.no_syn", "it does not belong to a connection, and does not open one", "RFC 9293 §3.10.7.2")
 BACKLOG_FULL = Rule("tcp.backlog_full", "the program does not accept as fast as others connect")
 TABLE_FULL = Rule("tcp.table_full", "this host has as many connections as it keeps")
-NOT_UNICAST = Rule("tcp.not_unicast", "a connection is between two hosts, not groups", "RFC 9293 §3.9.2.3, MUST-57")
+NOT_UNICAST = Rule(
+    "tcp.not_unicast", "a connection is between two hosts, not groups", "RFC 9293 §3.9.2.3, MUST-57"
+)
 OUT_OF_WINDOW = Rule("tcp.out_of_window", "no byte of it is one that is waited for", "RFC 9293 §3.10.7.4")
 NO_ACK = Rule("tcp.no_ack", "a segment of an open connection has to acknowledge", "RFC 9293 §3.10.7.4")
 BAD_ACK = Rule("tcp.bad_ack", "it acknowledges what was never sent", "RFC 9293 §3.10.7.4")
 BAD_RESET = Rule("tcp.bad_reset", "a reset that does not acknowledge our SYN", "RFC 9293 §3.10.7.3")
+BEYOND_WINDOW = Rule(
+    "tcp.beyond_window", "bytes behind the window's right edge are cut off", "RFC 9293 §3.10.7.4"
+)
+TOO_MANY_HOLES = Rule("tcp.too_many_holes", "the stream has more gaps than this host keeps pieces between")
+UNKNOWN_QUOTE = Rule("tcp.unknown_quote", "an ICMP error about a segment that was not sent", "RFC 5927 §4.1")
+SOFT_ERROR = Rule("tcp.soft_error", "an ICMP error on an open connection: it may pass", "RFC 9293 §3.9.2.2")
 AFTER_FIN = Rule("tcp.after_fin", "bytes behind the peer's FIN", "RFC 9293 §3.10.7.4")
 NO_WAY = Rule("tcp.no_way", "the network layer has no way to the peer now")
 

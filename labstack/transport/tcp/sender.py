@@ -4,7 +4,8 @@
     ─────┬──────────────────────────┬───────────────────┬───────────────┬─────
          snd_una                    snd_nxt             end of data     snd_una + snd_wnd
 
-RFC 9293 §3.7.4 (Nagle), §3.8.6.2.1 (silly windows), §3.10.7.4 (the window's update). Chapters 19 and 21 of the book.
+RFC 9293 §3.7.4 (Nagle), §3.8.6.2.1 (silly windows), §3.10.7.4 (the window's update). Chapters 19 and 21 of
+the book.
 """
 
 from __future__ import annotations
@@ -20,17 +21,13 @@ from labstack.transport.tcp.ring import Ring
 
 @dataclass(slots=True)
 class Segment:
-    """Something to send: the stream's bytes from `seq` on (a borrowed view), and whether the FIN comes behind them."""
+    """Something to send: the stream's bytes from `seq` on (a borrowed view), and whether the FIN comes behind
+    them."""
 
     seq: int
     data: Buffer
     fin: bool
     push: bool
-
-    @property
-    def length(self) -> int:
-        """Sequence numbers that it takes."""
-        return len(self.data) + self.fin
 
 
 class Sender(Protocol):
@@ -44,9 +41,12 @@ class Sender(Protocol):
     """Bytes from `snd_una` on that the peer allows."""
     free: int
     """Bytes that `write` would take now."""
-    unsent: int
-    """Bytes written and never sent, the FIN counted as one."""
     nagle: bool
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written and never sent, the FIN counted as one."""
+        ...
 
     def start(self, iss: int, mss: int) -> None:
         """The first byte has the number `iss` + 1; segments carry up to `mss` bytes."""
@@ -61,13 +61,14 @@ class Sender(Protocol):
         ...
 
     def next_segment(self, room: int, limit: int) -> Segment | None:
-        """The next new segment, if one may be sent now; it counts as sent. `room`: bytes that congestion control allows
-        beside those in flight; `limit`: the longest piece that may be sent at once, at least an MSS."""
+        """The next new segment, if one may be sent now; it counts as sent. `room`: bytes that congestion
+        control allows beside those in flight; `limit`: the longest piece that may be sent at once, at least
+        an MSS."""
         ...
 
     def force(self) -> Segment:
-        """The next new byte, or the FIN, although the peer's window has no room: a probe (RFC 9293 §3.8.6.1); or as
-        much as there is room for, although it is little: the silly window's override (§3.8.6.2.1)."""
+        """The next new byte, or the FIN, although the peer's window has no room: a probe (RFC 9293 §3.8.6.1);
+        or as much as there is room for, although it is little: the silly window's override (§3.8.6.2.1)."""
         ...
 
     def again(self, seq: int, size: int) -> Segment:
@@ -75,8 +76,8 @@ class Sender(Protocol):
         ...
 
     def acknowledge(self, seq: int, ack: int, window: int) -> int:
-        """A segment numbered `seq` acknowledges up to `ack` and allows `window` bytes from there; how many bytes are
-        acknowledged for the first time, the FIN counted as one."""
+        """A segment numbered `seq` acknowledges up to `ack` and allows `window` bytes from there; how many
+        bytes are acknowledged for the first time, the FIN counted as one."""
         ...
 
 
@@ -98,18 +99,17 @@ class Segmentation:
 
     def start(self, iss: int, mss: int) -> None:
         self.snd_una = self.snd_nxt = seq_add(iss, 1)
-        self._end = seq_add(self.snd_nxt, self._end)  # what the program wrote before the handshake was through
+        self._end = seq_add(
+            self.snd_nxt, self._end
+        )  # what the program wrote before the handshake was through
         self.mss = mss
 
     @property
     def unsent(self) -> int:
         """Bytes written and never sent, and the FIN."""
-        return max(seq_sub(self._end, self.snd_nxt), 0) + (self._finishing and seq_le(self.snd_nxt, self._end))
-
-    @property
-    def all_acknowledged(self) -> bool:
-        """Everything, up to the FIN, has arrived."""
-        return self._finishing and seq_lt(self._end, self.snd_una)
+        return max(seq_sub(self._end, self.snd_nxt), 0) + (
+            self._finishing and seq_le(self.snd_nxt, self._end)
+        )
 
     def write(self, data: Buffer) -> int:
         size = min(len(data), self.free)
@@ -132,7 +132,8 @@ class Segmentation:
         size = min(waiting, usable, limit)
         mss = self.mss
         if size > mss:
-            # Whole segments only, as many as the congestion window has room for. Where not even one fits, wait.
+            # Whole segments only, as many as the congestion window has room for. Where not even one fits,
+            # wait.
             size = min(size, room)
             size -= size % mss
             if not size:
@@ -158,8 +159,8 @@ class Segmentation:
         return Segment(nxt, self._ring.view(sent, size) if size else b"", fin, True)
 
     def _worth_sending(self, size: int, waiting: int, sent: int) -> bool:
-        """Whether a short segment goes out now. Nagle: not while another is unanswered. Silly window: not because the
-        peer's window is nearly full, unless it is half of all that it ever allowed."""
+        """Whether a short segment goes out now. Nagle: not while another is unanswered. Silly window: not
+        because the peer's window is nearly full, unless it is half of all that it ever allowed."""
         if size == waiting:
             return sent == 0 or not self.nagle
         return size * 2 >= self._max_wnd

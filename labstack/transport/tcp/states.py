@@ -69,3 +69,5 @@ CAN_SEND = frozenset({State.ESTABLISHED, State.CLOSE_WAIT})
 """The program may still write."""
 CAN_RECEIVE = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 """The peer may still send."""
+HAS_FLIGHT = CAN_SEND | {State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK}
+"""Something of ours may be under way: bytes, or the FIN."""

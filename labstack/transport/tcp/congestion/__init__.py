@@ -1,7 +1,7 @@
 """Congestion control: how many bytes may be under way, so that the network is used and not flooded.
 
-Everyone who sends decides for themselves, from what comes back. A controller sees acknowledgements, losses, time-outs
-and congestion marks, and shows a window. It sends nothing: `Connection` does.
+Everyone who sends decides for themselves, from what comes back. A controller sees acknowledgements, losses,
+time-outs and congestion marks, and shows a window. It sends nothing: `Connection` does.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class AckSample:
 
 @dataclass(slots=True)
 class LossEvent:
-    """The beginning of one episode of loss; further losses in the same window are part of it. Bytes and nanoseconds."""
+    """The beginning of one episode of loss; further losses in the same window are part of it. Bytes and
+    nanoseconds."""
 
     now: int
     lost: int
@@ -51,8 +52,8 @@ class LossEvent:
 
 
 class CongestionControl(Protocol):
-    """Replaceable: `net.host("a", …, congestion=Mine)`; made as `Mine(mss, initial_window)` for each connection, with
-    both in bytes."""
+    """Replaceable: `net.host("a", …, congestion=Mine)`; made as `Mine(mss, initial_window)` for each
+    connection, with both in bytes."""
 
     cwnd: int
     """The congestion window, in bytes."""

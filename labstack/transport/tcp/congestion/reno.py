@@ -5,8 +5,8 @@
     a loss                 ssthresh = half of what was under way; cwnd = ssthresh
     a time-out             the same ssthresh; cwnd = 1 segment
 
-RFC 5681, with byte counting (RFC 3465): growth follows the bytes acknowledged, not the number of acknowledgements, so
-that a receiver which delays or splits them changes little. Chapter 22 of the book.
+RFC 5681, with byte counting (RFC 3465): growth follows the bytes acknowledged, not the number of
+acknowledgements, so that a receiver which delays or splits them changes little. Chapter 22 of the book.
 """
 
 from __future__ import annotations

@@ -1,0 +1,221 @@
+"""The sending side at work: what is under way, what may follow it, and the two timers that wait for answers.
+
+`sender` knows the stream and the peer's window, `recovery` what is lost, `congestion` how much the network
+bears, `rtt` how long to wait. Here they meet. Each acknowledgement goes to all of them, and then `output`
+sends what may be sent.
+
+    retransmission timer   something is under way, and its acknowledgement does not come    RFC 6298
+    persist timer          nothing is under way, and the window has no room for more        RFC 9293 §3.8.6.1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from labstack.core.clock import Alarm
+from labstack.core.events import Rule
+from labstack.core.node import Node
+from labstack.core.units import SECOND
+from labstack.transport.tcp import rules
+from labstack.transport.tcp.config import TcpConfig
+from labstack.transport.tcp.congestion import INFINITE, CongestionControl
+from labstack.transport.tcp.receiver import Receiver
+from labstack.transport.tcp.recovery import Recovery
+from labstack.transport.tcp.rtt import RttEstimator
+from labstack.transport.tcp.sender import Segment, Sender
+
+SendSegment = Callable[[Segment, Rule], None]
+"""Send a segment, new or not, with what the connection has to say beside it: ACK and window."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """The replaceable parts of a connection: classes, made anew for each one."""
+
+    receiver: Callable[[TcpConfig], Receiver]
+    sender: Callable[[TcpConfig], Sender]
+    rtt: Callable[[TcpConfig], RttEstimator]
+    recovery: Callable[[int], Recovery]
+    congestion: Callable[[int, int], CongestionControl]
+
+
+class Flight:
+    """The bytes of one connection that are under way. `give_up` is called when the peer answers no more."""
+
+    def __init__(
+        self,
+        node: Node,
+        names: dict[str, str],
+        config: TcpConfig,
+        parts: Parts,
+        send: SendSegment,
+        give_up: Callable[[], None],
+    ) -> None:
+        self.node = node
+        self.config = config
+        self.sender = parts.sender(config)
+        self.rtt = parts.rtt(config)
+        self.recovery: Recovery
+        self.congestion: CongestionControl
+        self.mss = 0
+        self.open = False
+        self.retransmitted = 0
+        self._parts = parts
+        self._names = names
+        self._send = send
+        self._give_up = give_up
+        self._tries = 0
+        self._cwnd_limited = False
+        self._app_limited = False
+        self._phase = ""
+        self._retransmission = Alarm(node.clock, node.events, rules.RETRANSMISSION_TIMEOUT, self._on_timeout)
+        self._persist = Alarm(node.clock, node.events, rules.PERSIST_TIMEOUT, self._on_persist)
+
+    def start(self, iss: int, mss: int, syn_lost: bool) -> None:
+        """The handshake is through: bytes may flow, numbered from `iss` + 1, `mss` of them a segment. After a SYN that
+        was lost, carefully: RFC 5681 §3.1 and RFC 6298 §5.7."""
+        self.mss = mss
+        self.open = True
+        self.sender.start(iss, mss)
+        self.recovery = self._parts.recovery(mss)
+        self.congestion = self._parts.congestion(mss, mss if syn_lost else self.config.initial_window * mss)
+        if syn_lost:
+            self.rtt.rto = max(3 * SECOND, self.config.initial_rto)
+
+    def stop(self) -> None:
+        """The connection is over: no timer is left."""
+        self.open = False
+        self._retransmission.stop()
+        self._persist.stop()
+
+    # --- an acknowledgement
+    def acknowledged(self, seq: int, ack: int, window: int, bare: bool) -> int:
+        """The segment numbered `seq` acknowledges up to `ack`, and allows `window` bytes. `bare`: it carries
+        nothing else. How many sequence numbers are acknowledged for the first time."""
+        sender, recovery = self.sender, self.recovery
+        before = sender.snd_wnd
+        # RFC 5681 §2: a duplicate carries no data, moves nothing, and something is under way. While the
+        # window is shut, the same ACK answers a probe.
+        duplicate = bare and ack == sender.snd_una != sender.snd_nxt and window == before > 0
+        acked = sender.acknowledge(seq, ack, window)
+        if acked or not before:
+            self._tries = 0
+        if acked or duplicate:
+            self._on_ack(ack, duplicate)
+        elif not before and sender.snd_wnd and recovery.outstanding:
+            # The window was shut and is open again: what probed it was not kept by the peer.
+            recovery.on_timeout(self.node.clock.now)
+        if sender.snd_wnd and self._persist.deadline is not None:
+            self._persist.stop()
+        if self.node.events:
+            self._tell()
+        return acked
+
+    def _on_ack(self, ack: int, duplicate: bool) -> None:
+        now = self.node.clock.now
+        recovery = self.recovery
+        sample, loss = recovery.on_ack(ack, duplicate, now, self._cwnd_limited)
+        if sample is not None:
+            if sample.rtt is not None:
+                self.rtt.sample(sample.rtt)
+            self.congestion.on_ack(sample)
+            if sample.lost:
+                self._retransmit(rules.PARTIAL_ACK)
+            if recovery.outstanding:
+                self._retransmission.set(now + self.rtt.rto)  # RFC 6298 §5.3
+            else:
+                self._retransmission.stop()  # §5.2
+        if loss is not None:
+            self.congestion.on_loss(loss)
+            self.node.counters.add(rules.FAST_RETRANSMIT.name)
+            # The first one goes out at once, whatever the window says (RFC 5681 §3.2, step 2).
+            self._retransmit(rules.FAST_RETRANSMIT)
+
+    # --- sending
+    def output(self, why: Rule, offload: int = 0) -> None:
+        """Send what may be sent now: first what is lost, then what is new. `offload`: the largest piece that
+        the device takes at once, in bytes, if it is more than a segment."""
+        recovery, sender, congestion, mss = self.recovery, self.sender, self.congestion, self.mss
+        while recovery.next_lost() is not None:
+            if recovery.in_flight and recovery.in_flight + mss > congestion.cwnd:
+                break
+            self._retransmit(rules.RETRANSMIT)
+        else:
+            limit = offload - offload % mss if offload > mss else mss
+            while (segment := sender.next_segment(congestion.cwnd - recovery.in_flight, limit)) is not None:
+                self._transmit(segment, why)
+        unsent = sender.unsent
+        # Was it the congestion window that held us back, or had the program, or the peer, no more to give?
+        self._cwnd_limited = recovery.in_flight + mss > congestion.cwnd
+        self._app_limited = not unsent and not self._cwnd_limited
+        if unsent and not recovery.outstanding and self._persist.deadline is None:
+            self._persist.set(self.node.clock.now + self.rtt.rto)
+        if self.node.events:
+            self._tell()
+
+    def _transmit(self, segment: Segment, why: Rule) -> None:
+        """Send a segment, and see that somebody waits for its acknowledgement (RFC 6298 §5.1)."""
+        now = self.node.clock.now
+        self.recovery.on_sent(segment.seq, len(segment.data) + segment.fin, now, self._app_limited)
+        if self._retransmission.deadline is None:
+            self._retransmission.set(now + self.rtt.rto)
+        self._send(segment, why)
+
+    def _retransmit(self, why: Rule) -> None:
+        lost = self.recovery.next_lost()
+        if lost is not None:
+            self.retransmitted += 1
+            self.node.counters.add(rules.RETRANSMIT.name)
+            self._transmit(self.sender.again(*lost), why)
+
+    # --- timers
+    def _on_timeout(self) -> None:
+        """RFC 6298 §5.4 to §5.6, and R2 of RFC 9293 §3.8.3."""
+        self._tries += 1
+        if self._tries > self.config.retries:
+            self._give_up()
+            return
+        now = self.node.clock.now
+        self.rtt.back_off()
+        self._retransmission.set(now + self.rtt.rto)
+        if self.sender.snd_wnd == 0:
+            # The peer has shut its window: this is a probe, and says nothing of the network.
+            self._transmit(self.sender.again(self.sender.snd_una, 1), rules.PROBE)
+            return
+        self.node.counters.add(rules.RETRANSMISSION_TIMEOUT.name)
+        event = self.recovery.on_timeout(now)
+        if self._tries == 1:
+            # ssthresh is not halved again for a segment that is lost once more (RFC 5681 §3.1).
+            self.congestion.on_timeout(event)
+        self._retransmit(rules.RETRANSMIT)
+        self.output(rules.DATA)
+
+    def _on_persist(self) -> None:
+        if self.open and self.sender.unsent:
+            self._transmit(self.sender.force(), rules.PROBE)
+
+    # --- what observers see
+    def _tell(self) -> None:
+        events, congestion, recovery = self.node.events, self.congestion, self.recovery
+        events.emit(
+            rules.WINDOW,
+            **self._names,
+            cwnd=congestion.cwnd,
+            ssthresh=congestion.ssthresh if congestion.ssthresh < INFINITE else None,
+            in_flight=recovery.in_flight,
+            peer_window=self.sender.snd_wnd,
+            srtt=self.rtt.srtt,
+            rto=self.rtt.rto,
+        )
+        phase = self._phase_now()
+        if phase != self._phase:
+            self._phase = phase
+            events.emit(rules.PHASE, **self._names, phase=phase)
+
+    def _phase_now(self) -> str:
+        if self.recovery.in_recovery:
+            return "recovery"
+        if self.recovery.after_timeout:
+            return "loss"
+        return "slow start" if self.congestion.cwnd < self.congestion.ssthresh else "congestion avoidance"

@@ -1,0 +1,99 @@
+"""How a segment of a connection leaves: its header is built, its reason is told, and the network layer gets
+both.
+
+With a device that offloads, the checksum field holds only the sum of the pseudo-header, and the device does
+the rest (see `physical/device`).
+"""
+
+from __future__ import annotations
+
+from labstack.core.addresses import IPAddress
+from labstack.core.checksum import Buffer
+from labstack.core.events import Rule
+from labstack.core.node import Node
+from labstack.headers.ipv4 import PROTO_TCP
+from labstack.headers.tcp import TCP as Header
+from labstack.internet.layer import NetworkLayer
+from labstack.transport.tcp import rules
+
+
+class Transmitter:
+    """Sends the segments of one connection. `names` are the fields by which its events name it."""
+
+    def __init__(
+        self, node: Node, network: NetworkLayer, local: tuple[IPAddress, int], peer: tuple[IPAddress, int]
+    ) -> None:
+        self.node = node
+        self.network = network
+        self.names = {"local": f"{local[0]}:{local[1]}", "peer": f"{peer[0]}:{peer[1]}"}
+        self._src, self._src_port = local
+        self._dst, self._dst_port = peer
+        self._pseudo = network.pseudo_sum(local[0], peer[0], PROTO_TCP, 0)
+
+    @property
+    def offload(self) -> int:
+        """The largest payload that the way to the peer takes in one piece, in bytes; 0: one MSS at a time.
+        Also when there is no way at present."""
+        try:
+            return self.network.offload(self._dst)
+        except OSError:
+            return 0
+
+    @property
+    def mtu(self) -> int:
+        """The largest segment, header included, that reaches the peer uncut, in bytes. Raises OSError without
+        a way."""
+        return self.network.mtu(self._dst)
+
+    def send(
+        self,
+        flags: int,
+        seq: int,
+        ack: int,
+        window: int,
+        why: Rule,
+        data: Buffer = b"",
+        options: bytes = b"",
+        segment_size: int = 0,
+    ) -> None:
+        """Send one segment; `window` as it stands in the header. `segment_size` above 0 leaves the rest to
+        the device.
+
+        Raises OSError when there is no way to the peer.
+        """
+        header = Header(self._src_port, self._dst_port, seq, ack, flags, window, 0, 0, options)
+        total = self._pseudo + header.packed_length + len(data)
+        if segment_size:
+            header.checksum = total % 0xFFFF
+            packed = header.pack()
+        else:
+            packed = header.pack(total, data)
+        events = self.node.events
+        if not events:
+            self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, segment_size=segment_size)
+            return
+        before = events.cause
+        events.cause = events.emit(
+            why, **self.names, seq=seq, ack=ack, flags=flags, length=len(data), window=window
+        )
+        try:
+            self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, segment_size=segment_size)
+        finally:
+            events.cause = before
+
+    def try_to_send(
+        self,
+        flags: int,
+        seq: int,
+        ack: int,
+        window: int,
+        why: Rule,
+        data: Buffer = b"",
+        segment_size: int = 0,
+    ) -> None:
+        """`send`, but without a way to the peer the segment is lost, as any other may be: a timer will try
+        again."""
+        try:
+            self.send(flags, seq, ack, window, why, data, b"", segment_size)
+        except OSError:
+            self.node.drop(rules.NO_WAY, **self.names)
