@@ -1,10 +1,10 @@
 """labstack: a network you can read. A whole TCP/IP stack in plain Python, simulated and real.
 
-    from labstack import Network
+from labstack import Network
 
-    with Network(seed=7) as net:
-        a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
-        net.wire(a, b, rate="10 Mbit/s", delay="20 ms")
+with Network(seed=7) as net:
+    a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
+    net.wire(a, b, rate="10 Mbit/s", delay="20 ms")
 """
 
 from labstack.core.clock import Deadlock

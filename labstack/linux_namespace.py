@@ -7,6 +7,7 @@ message a request and one an answer, with file descriptors beside them.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -95,11 +96,9 @@ def begin() -> Namespace:
             text = error.strerror or str(error)
             if text not in said:
                 said.append(text)
-    raise PermissionError(
-        "no network namespace can be made here"
-        + "".join(f"; {text}" for text in said)
-        + ". `labstack doctor` says what can be done about it"
-    )
+    told = "; ".join(said)
+    text = f"no network namespace can be made here ({told}): `labstack doctor` says what can be done about it"
+    raise PermissionError(errno.EPERM, text)
 
 
 def ways() -> Iterator[tuple[Way, list[str]]]:
@@ -136,7 +135,7 @@ def in_container() -> bool:
 
 def _start(way: Way, command: list[str]) -> Namespace:
     if command and not shutil.which("unshare"):
-        raise FileNotFoundError(2, "there is no unshare: install util-linux")
+        raise FileNotFoundError(errno.ENOENT, "there is no unshare: install util-linux")
     if way == "container":
         _refuse_real_interfaces()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -180,9 +179,8 @@ def _refuse_real_interfaces() -> None:
             ["ip", "-json", "-details", "link", "show"], capture_output=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
-        raise FileNotFoundError(2, "there is no ip: install iproute2") from None
+        raise FileNotFoundError(errno.ENOENT, "there is no ip: install iproute2") from None
     for interface in json.loads(shown):
         if "parentdev" in interface:
-            raise PermissionError(
-                1, f"this network has {interface['ifname']}, a real interface, and is left alone"
-            )
+            text = f"this network has {interface['ifname']}, a real interface, and is left alone"
+            raise PermissionError(errno.EPERM, text)

@@ -28,6 +28,7 @@ from time import monotonic_ns
 from labstack.core.clock import Waiters
 from labstack.core.units import SECOND
 from labstack.drivers.background import Background, interruptible
+from labstack.drivers.lock import FairLock
 from labstack.drivers.simulator import Killed
 
 _COMPACT_ABOVE = 1024
@@ -112,11 +113,19 @@ class _Sleeper:
         self.signal.acquire()
 
     def wake(self) -> None:
-        """The caller holds the stack's lock: the thread could do nothing before that is free, so wake it
-        then."""
-        if not self.woken:
-            self.woken = True
+        """The caller holds the lock, without which the thread can do nothing: at work, it wakes it when
+        done."""
+        if self.woken:
+            return
+        self.woken = True
+        if self._driver._working:
             self._driver._woken.append(self)
+        else:
+            self.signal.release()
+
+    def wait(self, seconds: float) -> None:
+        with interruptible():
+            self.signal.acquire(timeout=seconds)
 
 
 class RealTime:
@@ -124,12 +133,8 @@ class RealTime:
     chose."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        # Locks are not fair: the background thread would take its own back before anyone else woke up to take
-        # it. Who wants the lock first takes the gate, and so the next to have it is always the next to come.
-        self._gate = threading.Lock()
-        self._owner = 0
-        self._depth = 0
+        self._lock = FairLock()
+        self._working = False  # the background thread is in the middle of a turn
         self._heap: list[tuple[int, int, Timer]] = []
         self._asked = 0
         self._dead = 0
@@ -153,92 +158,60 @@ class RealTime:
 
     def call_at(self, when: int, fn: Callable[[], None], daemon: bool = False) -> Timer:
         timer = Timer(self, fn)
-        self._acquire()
-        if not self._closed:
-            self._asked += 1
-            now = monotonic_ns()
-            heapq.heappush(self._heap, (when if when > now else now, self._asked, timer))
-        self._release()
+        with self._lock:
+            if not self._closed:
+                now = monotonic_ns()
+                when = when if when > now else now
+                self._asked += 1
+                heapq.heappush(self._heap, (when, self._asked, timer))
+                if when < self._asleep_until:
+                    self._wake()
         return timer
 
     def _cancelled(self) -> None:
         self._dead += 1
         # Cancelled calls stay in the heap until their time. When they are most of it, leave them out.
         if self._dead > _COMPACT_ABOVE and self._dead * 2 > len(self._heap):
-            self._acquire()
-            self._heap[:] = [entry for entry in self._heap if entry[2]._fn is not None]
-            heapq.heapify(self._heap)
-            self._dead = 0
-            self._release()
+            with self._lock:
+                self._heap[:] = [entry for entry in self._heap if entry[2]._fn is not None]
+                heapq.heapify(self._heap)
+                self._dead = 0
 
     # --- devices --------------------------------------------------------------------------------------------
 
     def watch(self, fileno: int, drain: Callable[[], object]) -> None:
         """Call `drain` on the background thread whenever the descriptor can be read."""
-        self._acquire()
-        self._devices[fileno] = drain
-        self._wake()
-        self._release()
+        with self._lock:
+            self._devices[fileno] = drain
+            self._wake()
 
     def unwatch(self, fileno: int) -> None:
         """Watch the descriptor no more: to be said before it is closed."""
-        self._acquire()
-        if self._devices.pop(fileno, None) is not None:
-            self._wake()
-        self._release()
-
-    # --- the lock -------------------------------------------------------------------------------------------
-
-    def __enter__(self) -> RealTime:
-        self._acquire()
-        if self._error or self._died or self._closed:
-            try:
-                self._raise_what_happened()
-            except BaseException:
-                self._release()
-                raise
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._release()
-
-    def _acquire(self) -> None:
-        if self._owner == get_ident():
-            self._depth += 1
-            return
-        try:
-            with self._gate:
-                self._lock.acquire()
-            self._owner = get_ident()
-            self._depth = 1
-        except BaseException:
-            # Ctrl-C on the way. Whether we have the lock, only it can tell: a RLock refuses those who do not.
-            try:
-                self._lock.release()
-            except RuntimeError:
-                pass
-            raise
-
-    def _release(self) -> None:
-        if self._owner != get_ident():
-            return  # Ctrl-C kept `block` from taking the lock back
-        self._depth -= 1
-        if self._depth:
-            return
-        try:
-            if self._heap and self._heap[0][0] < self._asleep_until:
+        with self._lock:
+            if self._devices.pop(fileno, None) is not None:
                 self._wake()
-            while self._woken:
-                self._woken.pop().signal.release()
-        finally:
-            self._owner = 0
-            self._lock.release()
 
     def _wake(self) -> None:
         """Wake the background thread, if it sleeps."""
         if self._asleep_until and not self._closed and self._died is None:
             self._asleep_until = 0
             self._thread.wake()
+
+    # --- the lock -------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> RealTime:
+        self._lock.__enter__()
+        if self._error or self._died or self._closed:
+            try:
+                self._raise_what_happened()
+            except BaseException:
+                self._lock.__exit__()
+                raise
+        return self
+
+    @property
+    def __exit__(self) -> Callable[..., None]:
+        return self._lock.__exit__
 
     # --- waiting --------------------------------------------------------------------------------------------
 
@@ -255,8 +228,7 @@ class RealTime:
                 f"waiting for {what or 'something'} inside the stack would stop the stack: use host.spawn"
             )
         deadline = None if timeout is None else monotonic_ns() + timeout
-        self._acquire()
-        try:
+        with self._lock:
             while not ready():
                 self._raise_what_happened(waiting=what or "something")
                 left = -1.0 if deadline is None else (deadline - monotonic_ns()) / SECOND
@@ -264,24 +236,17 @@ class RealTime:
                     return False
                 self._sleep(waiters, min(left, threading.TIMEOUT_MAX))
             return True
-        finally:
-            self._release()
 
     def _sleep(self, waiters: list[Waiters], seconds: float) -> None:
         """Let go of the lock until somebody wakes one of `waiters`."""
         sleeper = _Sleeper(self)
         wake = sleeper.wake
-        self._sleepers.add(sleeper)
-        for waiter in waiters:
-            waiter.append(wake)
-        depth, self._depth = self._depth, 1
-        self._release()
         try:
-            with interruptible():
-                sleeper.signal.acquire(timeout=seconds)
+            self._sleepers.add(sleeper)
+            for waiter in waiters:
+                waiter.append(wake)
+            self._lock.without(lambda: sleeper.wait(seconds))
         finally:
-            self._acquire()
-            self._depth = depth
             self._sleepers.discard(sleeper)
             for waiter in waiters:
                 if wake in waiter:
@@ -308,32 +273,28 @@ class RealTime:
         Python waits, when it exits, for programs that are not `daemon`.
         """
         program = Program(self, lambda: fn(*args), name or getattr(fn, "__name__", "program"), daemon)
-        self._acquire()
-        try:
+        with self._lock:
             program._thread.start()
             assert program._thread.ident is not None
             self._programs[program._thread.ident] = program
-        finally:
-            self._release()
         return program
 
     def _ended(self, program: Program) -> None:
-        self._acquire()
-        program._done = True
-        self._programs.pop(get_ident(), None)
-        program._finished.wake()
-        self._release()
+        with self._lock:
+            program._done = True
+            self._programs.pop(get_ident(), None)
+            program._finished.wake()
 
     # --- the background thread ------------------------------------------------------------------------------
 
     def turn(self, ready: list[int]) -> tuple[list[int], float | None] | None:
         """Handle what is ready and what is due. Returns the descriptors to wait for, and for how long in
         seconds."""
-        self._acquire()
-        try:
+        with self._lock:
             self._asleep_until = 0
             if self._closed:
                 return None
+            self._working = True
             for fileno in ready:
                 drain = self._devices.get(fileno)
                 if drain is not None:
@@ -344,14 +305,15 @@ class RealTime:
                         if isinstance(error, OSError) and error.errno in _GONE:
                             self._devices.pop(fileno, None)
             self._run_due()
+            self._working = False
+            while self._woken:
+                self._woken.pop().signal.release()
             if not self._heap:
                 self._asleep_until = _NEVER
                 return list(self._devices), None
             when = self._heap[0][0]
             self._asleep_until = when
             return list(self._devices), max(0.0, (when - monotonic_ns()) / SECOND)
-        finally:
-            self._release()
 
     def _run_due(self) -> None:
         """Run the timers due by now; those that they set for "at once" wait for the next turn, after new
@@ -381,32 +343,32 @@ class RealTime:
 
     def forget_closed(self) -> None:
         """A descriptor was closed that is still watched: find out which."""
-        self._acquire()
-        for fileno in list(self._devices):
-            try:
-                os.fstat(fileno)
-            except OSError:
-                del self._devices[fileno]
-        self._release()
+        with self._lock:
+            for fileno in list(self._devices):
+                try:
+                    os.fstat(fileno)
+                except OSError:
+                    del self._devices[fileno]
 
     def die(self, error: BaseException) -> None:
-        self._acquire()
-        self._died = error
-        self._failed(error)
-        self._error = None
-        self._release()
+        with self._lock:
+            self._working = False
+            self._died = error
+            self._failed(error)
+            self._error = None
+            while self._woken:
+                self._woken.pop().signal.release()
 
     def close(self) -> None:
         """Stop the thread, end every program, forget every call. Raises an error that nobody has been told
         yet."""
-        self._acquire()
-        self._closed = True
-        self._heap.clear()
-        self._devices.clear()
-        for sleeper in self._sleepers:
-            sleeper.wake()
-        programs = [program for ident, program in self._programs.items() if ident != get_ident()]
-        self._release()
+        with self._lock:
+            self._closed = True
+            self._heap.clear()
+            self._devices.clear()
+            for sleeper in self._sleepers:
+                sleeper.wake()
+            programs = [program for ident, program in self._programs.items() if ident != get_ident()]
         self._stop()
         for program in programs:
             program._thread.join(1)

@@ -199,7 +199,7 @@ class Simulator:
             raise RuntimeError("this network is closed: make a new one")
         if self._running is not None or self._turning:
             raise RuntimeError(
-                "this call runs the world, and was made from inside it: use host.spawn for a program that blocks"
+                "this call would run the world from inside it: use host.spawn for a program that blocks"
             )
         return _Turn(self)
 

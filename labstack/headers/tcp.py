@@ -125,8 +125,9 @@ class TCP:
         return LENGTH + len(self.options) + -len(self.options) % 4
 
     def pack(self, pseudo_sum: int | None = None, payload: Buffer = b"") -> bytes:
-        """The header's bytes with their checksum for this payload, `pseudo_sum` being the sum of the pseudo-header;
-        without one, with the checksum field as it stands. Options are padded with zeros to a multiple of 4 bytes.
+        """The header's bytes with their checksum for this payload, `pseudo_sum` being the sum of the
+        pseudo-header; without one, with the checksum field as it stands. Options are padded with zeros to a
+        multiple of 4 bytes.
 
         Raises ValueError if they or the flags do not fit."""
         options = self.options
@@ -138,9 +139,18 @@ class TCP:
             raise ValueError(f"{self} does not fit: options ≤ 40 bytes, flags ≤ 12 bits")
         found = self.checksum
         if pseudo_sum is not None:
-            # The fields are summed as numbers, before they are bytes: modulo 65,535, a 32-bit number is the sum of its
-            # two halves (see core/checksum).
-            total = pseudo_sum + self.src_port + self.dst_port + self.seq + self.ack + word + self.window + self.urgent
+            # The fields are summed as numbers, before they are bytes: modulo 65,535, a 32-bit number is the
+            # sum of its two halves (see core/checksum).
+            total = (
+                pseudo_sum
+                + self.src_port
+                + self.dst_port
+                + self.seq
+                + self.ack
+                + word
+                + self.window
+                + self.urgent
+            )
             found = finish(ones_sum(payload, total + (ones_sum(options) if options else 0)))
         header = _HEADER.pack(
             self.src_port, self.dst_port, self.seq, self.ack, word, self.window, found, self.urgent

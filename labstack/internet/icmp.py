@@ -88,14 +88,14 @@ class ICMP:
                 )  # a broadcast ping: RFC 1122 allows silence
                 return None
             if events:
-                events.emit(ECHOED, src=str(src), length=len(body))
+                events.cause = events.emit(ECHOED, src=str(src), length=len(body))
             reply = Header.echo_reply(message.identifier, message.sequence)
             self._send(src, reply.pack(body), source=dst)
             return None
         trouble = _TROUBLE.get((message.type, message.code))
         if trouble is not None:
             if events:
-                events.emit(HEARD, trouble=trouble.name, src=str(src))
+                events.cause = events.emit(HEARD, trouble=trouble.name, src=str(src))
             self.network.error(trouble, body)
         elif not self.listeners:
             self.node.drop(IGNORED, type=message.type, src=str(src))
@@ -125,7 +125,7 @@ class ICMP:
             self.node.drop(LIMITED, dst=str(header.src))
             return
         if self.node.events:
-            self.node.events.emit(REPORTED, trouble=trouble.name, to=str(header.src))
+            self.node.events.cause = self.node.events.emit(REPORTED, trouble=trouble.name, to=str(header.src))
         quoted = bytes(datagram[: QUOTE - 20 - header_of.LENGTH])
         self._send(header.src, Header(*_TYPE_AND_CODE[trouble], detail).pack(quoted))
 

@@ -293,7 +293,7 @@ class IPv4:
                 self._report(Trouble.TOO_BIG, datagram, interface.mtu)
             return
         if self.node.events:
-            self.node.events.emit(
+            self.node.events.cause = self.node.events.emit(
                 FORWARDED, dst=str(header.dst), interface=interface.name, ttl=header.ttl - 1
             )
         header.ttl -= 1

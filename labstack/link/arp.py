@@ -54,8 +54,8 @@ class Cache(Protocol):
     """What is known of the neighbours. Replaceable: `net.host("a", …, arp_cache=Mine)`."""
 
     def learn(self, address: IPAddress, mac: MAC, now: int) -> IPAddress | None:
-        """`address` is at `mac`, as a packet said at the time `now` (nanoseconds). The address that had to go for it,
-        if the cache was full."""
+        """`address` is at `mac`, as a packet said at the time `now` (nanoseconds). The address that had to go
+        for it, if the cache was full."""
         ...
 
     def look_up(self, address: IPAddress, now: int) -> MAC | None:
@@ -172,7 +172,9 @@ class Arp:
             self._answered(sender, arp.sender_mac)
         if for_me and arp.operation == REQUEST:
             if self.node.events:
-                self.node.events.emit(ANSWERED, address=str(arp.target_ip), to=str(sender))
+                self.node.events.cause = self.node.events.emit(
+                    ANSWERED, address=str(arp.target_ip), to=str(sender)
+                )
             self._send_arp(REPLY, arp.target_ip, arp.sender_mac, arp.sender_mac, sender)
 
     def close(self) -> None:
@@ -197,7 +199,7 @@ class Arp:
             return
         question.tries += 1
         if self.node.events:
-            self.node.events.emit(ASKED, address=str(address), tries=question.tries)
+            self.node.events.cause = self.node.events.emit(ASKED, address=str(address), tries=question.tries)
         own = self.interface.address_near(address)
         sender = own.address if own is not None else IPv4Address(4)
         self._send_arp(REQUEST, sender, BROADCAST, MAC(6), address)

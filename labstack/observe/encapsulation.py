@@ -67,18 +67,18 @@ class Dissection(look.Picture):
         step = 118.0
         for layer in headers:
             colour = COLOURS.get(layer.name, look.BAND)
-            inside = (padding.start if padding and layer is not headers[0] else len(self.frame)) - layer.start
             stop = right - (74 if padding and layer is not headers[0] else 0)
             drawing.box(start, y, stop - start, LAYER_HEIGHT, look.PAPER, look.INK)
             drawing.box(start, y, step, LAYER_HEIGHT, colour, look.INK)
             drawing.words(start + step / 2, y + 17, layer.name, 12, look.INK, "middle", bold=True)
             drawing.words(start + step / 2, y + 31, _range(layer), 9, look.GREY, "middle")
-            carried = inside - (layer.end - layer.start)
-            if layer is headers[-1]:
-                text = f"data: {data.end - data.start} bytes" if data else "carries nothing"
-            else:
-                text = f"carries {carried} bytes"
-            drawing.words((start + step + stop) / 2, y + 24, text, 11, look.GREY, "middle")
+            end = padding.start if padding and layer is not headers[0] else len(self.frame)
+            text = f"carries {end - layer.end} bytes" if end > layer.end else "carries nothing"
+            if layer is headers[-1] and data:
+                text += " of data"
+            middle = start + (step + min(stop, right - 74 if padding else stop) - start) / 2
+            drawing.words(middle, y + 17, _says(layer), 10.5, look.INK, "middle", look.MONO)
+            drawing.words(middle, y + 31, text, 9, look.GREY, "middle")
             if padding and layer is headers[0]:
                 drawing.line(right - 74, y, right - 74, y + LAYER_HEIGHT, look.INK)
                 drawing.words(right - 37, y + 17, "padding", 10, look.INK, "middle")
@@ -88,6 +88,27 @@ class Dissection(look.Picture):
             start += step
             y += LAYER_HEIGHT + 8
         return drawing.svg(width, y + 8)
+
+
+def _says(layer: Dissected) -> str:
+    """What the header says, at its shortest."""
+    value = {field.name: field.value for field in layer.fields}
+    match layer.name:
+        case "Ethernet":
+            return f"{value['src']} → {value['dst']}, type {value['ethertype']}"
+        case "IPv4":
+            return f"{value['src']} → {value['dst']}, TTL {value['ttl']}, protocol {value['protocol']}"
+        case "TCP":
+            return (
+                f"port {value['src_port']} → {value['dst_port']}, {value['flags']}, window {value['window']}"
+            )
+        case "UDP":
+            return f"port {value['src_port']} → {value['dst_port']}, length {value['length']}"
+        case "ICMP":
+            return f"type {value['type']}, code {value['code']}"
+        case "ARP":
+            return f"{value['operation']}: {value['sender_ip']} to {value['target_ip']}"
+    return ""
 
 
 def _range(layer: Dissected) -> str:

@@ -259,8 +259,12 @@ class _Drawn:
         turn = _degrees(slope)
         words = [word for word in packet.remarks if word != packet.fate]
         if packet.fate not in {ARRIVED, ON_ITS_WAY}:
-            anchor, off = ("start", 10) if x > x1 else ("end", -10)
-            self.drawing.words(x + off, y + 4, packet.fate, 10, look.VERMILION, anchor, bold=True, halo=True)
+            # Behind the cross; before it where the cross stands on the receiver's line.
+            way = (1 if x > x1 else -1) * (-1 if packet.fate == CORRUPTED else 1)
+            anchor = "start" if way > 0 else "end"
+            self.drawing.words(
+                x + way * 10, y + 4, packet.fate, 10, look.VERMILION, anchor, bold=True, halo=True
+            )
         if words:
             middle = (x1 + (x - x1) * 0.42, y1 + (y - y1) * 0.42 - 4)
             self.drawing.words(

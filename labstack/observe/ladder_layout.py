@@ -7,12 +7,11 @@ leaves or arrives is drawn no longer than a few lines, and marked.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from labstack.observe.packet import Packet
+from labstack.observe.packet import QUEUE_FULL, Packet
 
 ROW = 15.0
 """Between two labels at the same machine, in pixels."""
@@ -33,25 +32,11 @@ class Layout:
     departures: dict[Packet, float] = field(default_factory=dict)
     arrivals: dict[Packet, float] = field(default_factory=dict)
     breaks: list[tuple[float, float, int]] = field(default_factory=list)
-    flight: int = 0
-    _times: list[int] = field(default_factory=list)
-    _heights: list[float] = field(default_factory=list)
 
     def ends(self, packet: Packet) -> tuple[float, float]:
         """The heights of an arrow's foot and head; the head is a guess for what never arrived."""
         start = self.departures[packet]
-        if packet in self.arrivals:
-            return start, self.arrivals[packet]
-        return start, max(self._at(packet.departed + self.flight), start + MIN_DROP)
-
-    def _at(self, time: int) -> float:
-        """The height of a moment, between the two points around it."""
-        at = bisect_right(self._times, time)
-        if at == 0 or at == len(self._times):
-            return self._heights[min(at, len(self._times) - 1)] + (FLIGHT if at else 0)
-        before, after = self._times[at - 1], self._times[at]
-        share = (time - before) / (after - before)
-        return self._heights[at - 1] + share * (self._heights[at] - self._heights[at - 1])
+        return start, self.arrivals.get(packet, start + 3 * MIN_DROP)
 
 
 Point = tuple[int, int, bool, Packet]
@@ -61,16 +46,19 @@ Point = tuple[int, int, bool, Packet]
 def lay_out(packets: Sequence[Packet]) -> Layout:
     """Give every departure and arrival its height."""
     layout = Layout()
-    points: list[Point] = [(packet.departed, packet.number, False, packet) for packet in packets]
-    points += [
-        (packet.arrived, packet.number, True, packet) for packet in packets if packet.arrived is not None
-    ]
-    points.sort(key=lambda point: point[:3])
+    flights = [packet.arrived - packet.departed for packet in packets if packet.arrived is not None]
+    flight = round(median(flights)) if flights else 0
+    points: list[Point] = []
+    for packet in packets:
+        points.append((packet.departed, packet.number, False, packet))
+        if packet.fate != QUEUE_FULL:
+            # What got lost aims at the time when it would have come.
+            aim = packet.departed + flight if packet.arrived is None else packet.arrived
+            points.append((aim, packet.number, True, packet))
     if not points:
         return layout
-    flights = [packet.arrived - packet.departed for packet in packets if packet.arrived is not None]
-    layout.flight = round(median(flights)) if flights else 0
-    scale = _scale(packets, layout.flight)
+    points.sort(key=lambda point: point[:3])
+    scale = _scale(packets, flight)
     labels: dict[str, float] = {}
     y, now = 0.0, points[0][0]
     for at, (time, _, arrival, packet) in enumerate(points):
@@ -88,8 +76,6 @@ def lay_out(packets: Sequence[Packet]) -> Layout:
         else:
             y = max(y, labels.get(packet.sender, -ROW) + ROW)
             labels[packet.sender] = layout.departures[packet] = y
-        layout._times.append(time)
-        layout._heights.append(y)
     layout.height = max([y, *(layout.ends(packet)[1] for packet in packets)])
     return layout
 

@@ -12,7 +12,7 @@ while they travel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from labstack.headers.tcp import ACK
 from labstack.observe import capture_file, charts, look
 from labstack.observe.assembly import Assembly, turned
 from labstack.observe.encapsulation import Dissection
-from labstack.observe.ladder import Ladder
+from labstack.observe.ladder import Ladder, in_line
 from labstack.observe.packet import Packet
 from labstack.observe.why import Why
 from labstack.observe.window import WindowChart, busier_side
@@ -241,15 +241,19 @@ class Trace:
         self,
         flow: object = None,
         *,
-        hosts: Iterable[str] | None = None,
+        hosts: Sequence[str] | None = None,
         between: tuple[float, float] | None = None,
         limit: int = 60,
     ) -> Ladder:
         """The packets as a ladder: time runs down, each packet is an arrow. At most `limit` are drawn, the
         first ones; `between` (seconds) and `flow` choose others. `hosts` gives the order from left to
         right."""
-        order = None if hosts is None else list(hosts)
-        return Ladder(self.choose(flow, order, between), order, limit=limit, origin=self.origin)
+        packets = self.choose(flow, hosts, between)
+        if hosts is None:
+            # In the order of the whole trace: a part of it shows the same machines in the same places.
+            seen = {name for packet in packets for name in (packet.sender, packet.receiver)}
+            hosts = [name for name in in_line(self.packets) if name in seen]
+        return Ladder(packets, list(hosts), limit=limit, origin=self.origin)
 
     def dissect(self, number: int) -> Dissection:
         """Packet `number` from the outside in: each header's bytes, fields and values."""

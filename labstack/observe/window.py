@@ -77,8 +77,15 @@ class WindowChart(Chart):
         self.title = f"Congestion window of {host}, {local} → {peer}"
         packets = [packet for packet in trace.choose(flow) if packet.flow == flow]
         self.end = max([self.points[-1].time, *(self._seconds(packet.sent) for packet in packets)])
+        # A timer that fires does not say for which connection: what it causes does.
+        caused = {event.cause for event in mine}
         self.marks = [
-            (self._seconds(event.time), MARKS[event.rule.name]) for event in mine if event.rule.name in MARKS
+            (self._seconds(event.time), MARKS[event.rule.name])
+            for event in trace.events
+            if event.rule.name in MARKS
+            and event.host == host
+            and (event.fields.get("local") == local if event.fields else event.number in caused)
+            and event.fields.get("peer") in {peer, None}
         ]
         self.marks += [
             (self._seconds(p.departed), "packet lost") for p in packets if p.fate in {LOST, QUEUE_FULL}

@@ -246,7 +246,8 @@ class Socket:
         who = f"{peer[0]}:{peer[1]} to agree"
         self._when(lambda: not connection.opening, lambda: None, connection.writable, who)
         if connection.state is State.CLOSED:
-            # Another try may follow, as on Linux. Closed without an error: by another thread of the program's.
+            # Another try may follow, as on Linux. Closed without an error: by another thread of the
+            # program's.
             self._failed = True
             self._raise_error()
             raise _error(errno.ECONNABORTED)

@@ -73,7 +73,9 @@ class UdpEndpoint:
         dst, port = to
         src = self.local[0] if self.local[0] != ANY else udp.network.source_for(dst)
         if udp.node.events:
-            udp.node.events.emit(SENT, src=f"{src}:{self.local[1]}", dst=f"{dst}:{port}", length=len(data))
+            udp.node.events.cause = udp.node.events.emit(
+                SENT, src=f"{src}:{self.local[1]}", dst=f"{dst}:{port}", length=len(data)
+            )
         total = udp.network.pseudo_sum(src, dst, PROTO_UDP, header_of.LENGTH + len(data))
         header = Header(self.local[1], port).pack(total, data)
         udp.network.send(

@@ -73,8 +73,8 @@ class Flight:
         self._persist = Alarm(node.clock, node.events, rules.PERSIST_TIMEOUT, self._on_persist)
 
     def start(self, iss: int, mss: int, syn_lost: bool) -> None:
-        """The handshake is through: bytes may flow, numbered from `iss` + 1, `mss` of them a segment. After a SYN that
-        was lost, carefully: RFC 5681 §3.1 and RFC 6298 §5.7."""
+        """The handshake is through: bytes may flow, numbered from `iss` + 1, `mss` of them a segment. After a
+        SYN that was lost, carefully: RFC 5681 §3.1 and RFC 6298 §5.7."""
         self.mss = mss
         self.open = True
         self.sender.start(iss, mss)

@@ -93,8 +93,8 @@ class Tcp:
         return connection
 
     def bind(self, address: IPAddress = ANY, port: int = 0, reuse: bool = False) -> Binding:
-        """Take a port (0: any free one) for a listener, or for a connection to come. `reuse`: share it with others that
-        reuse it and do not listen, and with connections that are left of an earlier server.
+        """Take a port (0: any free one) for a listener, or for a connection to come. `reuse`: share it with
+        others that reuse it and do not listen, and with connections that are left of an earlier server.
 
         Raises OSError (EADDRINUSE, EADDRNOTAVAIL)."""
         if address != ANY and not self.network.is_own(address):

@@ -52,7 +52,8 @@ class Receiver(Protocol):
         ...
 
     def accept(self, seq: int, data: Buffer, fin: bool) -> Acknowledge:
-        """Take a segment whose beginning may be old, and whose end is not beyond the window; `data` is borrowed."""
+        """Take a segment whose beginning may be old, and whose end is not beyond the window; `data` is
+        borrowed."""
         ...
 
     def read(self, size: int, peek: bool = False) -> bytes:

@@ -111,7 +111,8 @@ class NewReno:
             self._sent_again(self._lost.popleft(), size, now)
             return
         if self._sent and seq_lt(seq, self._sent[-1].end):
-            # An old stretch once more, such as a window probe. It is on the board already, but tells no time now.
+            # An old stretch once more, such as a window probe. It is on the board already, but tells no time
+            # now.
             self._sent[0].retransmitted = True
             return
         if not self._sent:

@@ -41,12 +41,7 @@ WINDOW_UPDATE = Rule(
 PROBE = Rule(
     "tcp.probe", "the peer's window is shut: ask with one byte whether it still is", "RFC 9293 §3.8.6.1"
 )
-FAST_PARTIAL_ACK = Rule(
-    "tcp.partial_ack",
-    "the repair is acknowledged, but not all behind it: the next gap is known",
-    "RFC 6582 §3.2",
-)
-RETRANSMIT = Rule(
+FAST_RETRANSMIT = Rule(
     "tcp.fast_retransmit", "three duplicate ACKs: what they wait for is lost, send it again", "RFC 5681 §3.2"
 )
 PARTIAL_ACK = Rule(
