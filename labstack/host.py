@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket as posix
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labstack.core.addresses import ANY, InterfaceAddress, IPAddress, Prefix
 from labstack.core.clock import Driver, Program, Waiters
@@ -23,6 +23,7 @@ from labstack.internet.routing import LongestPrefixTable, RoutingTable
 from labstack.link.arp import Arp, ArpCache, Cache
 from labstack.link.ethernet import Interface
 from labstack.physical.device import Device
+from labstack.sockets.raw import Raw
 from labstack.sockets.socket import Socket
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import CongestionControl
@@ -34,6 +35,9 @@ from labstack.transport.tcp.recovery import NewReno, Recovery
 from labstack.transport.tcp.rtt import Rfc6298, RttEstimator
 from labstack.transport.tcp.sender import Segmentation, Sender
 from labstack.transport.udp import Udp
+
+if TYPE_CHECKING:
+    from labstack.observe.trace import Trace
 
 FIRST_FILENO = 1_000_000
 """Far above the operating system's own, so that nobody takes one for the other."""
@@ -163,6 +167,11 @@ class Host:
             raise
         return new
 
+    def raw(self, protocol: int) -> Raw:
+        """All datagrams of one IP protocol as bytes, in place of the host's own transport, until it is
+        closed."""
+        return Raw(self, protocol)
+
     def spawn(self, fn: Callable[..., object], *args: object, name: str = "") -> Program:
         """Run a blocking function beside the caller, on this host's clock. `join` waits for its end."""
         return self.driver.spawn(fn, *args, name=name or f"{self.name}.{getattr(fn, '__name__', 'program')}")
@@ -224,6 +233,19 @@ class Host:
 
     def next_fileno(self) -> int:
         return next(self._filenos)
+
+    def capture(self, peer: str = "peer") -> Trace:
+        """Record every frame on this host's interfaces from now on, and why it was sent. `peer` is what to
+        call the machine at the other end, of which nothing else is heard. In a simulation, `net.capture`
+        hears both ends."""
+        from labstack.observe.trace import Trace
+
+        devices = [i.device.name for i in self.interfaces.values() if i.device is not None]
+        ends = dict.fromkeys(devices, (self.name, peer))
+        with self.driver:
+            trace = Trace([self.events], set(devices), ends=ends, origin=self.driver.now)
+        self.on_close(trace.close)
+        return trace
 
     def on_close(self, closer: Callable[[], None]) -> None:
         """Call `closer` when the host is closed."""

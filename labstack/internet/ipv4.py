@@ -107,6 +107,10 @@ class IPv4:
     def register(self, protocol: int, transport: Transport) -> None:
         self._transports[protocol] = transport
 
+    def transport(self, protocol: int) -> Transport | None:
+        """Who gets the datagrams of that protocol."""
+        return self._transports.get(protocol)
+
     def add_route(self, prefix: Prefix, via: IPAddress | None, interface: str | None = None) -> Route:
         """Add a static route. Without `interface`, it is the one on whose network `via` lies.
 

@@ -32,6 +32,8 @@ verifying."""
 class Device(Protocol):
     """What an interface stands on."""
 
+    name: str
+    """Of the wire, or of the TAP: one for each in a network or on a machine."""
     mac: MAC
     mtu: int
     """The largest IP datagram that fits into one frame, in bytes."""

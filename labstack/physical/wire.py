@@ -54,6 +54,7 @@ class End:
 
     def __init__(self, wire: Wire, mac: MAC, mtu: int) -> None:
         self.wire = wire
+        self.name = wire.name
         self.mac = mac
         self.mtu = mtu
         self.node: Node | None = None

@@ -1,8 +1,8 @@
 """The BSD socket over labstack's transports: the calls, the errors and the blocking of `socket.socket`.
 
 A call does one of three things: it succeeds at once; or it waits until it can, by the driver's `block`; or,
-if the socket does not block or its time-out passes, it raises. All of the waiting is in `_when`. Chapter 25 of
-the book.
+if the socket does not block or its time-out passes, it raises. All of the waiting is in `_when`. Chapter 25
+of the book.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from typing import Protocol
 from labstack.core.addresses import IPAddress
 from labstack.core.clock import Driver
 from labstack.core.events import Events
+from labstack.core.node import Node
+from labstack.internet.ipv4 import IPv4
 from labstack.transport.tcp.layer import Tcp
 from labstack.transport.udp import Udp
 
@@ -14,6 +16,8 @@ from labstack.transport.udp import Udp
 class Stack(Protocol):
     """A host, as its sockets see it."""
 
+    node: Node
+    ip: IPv4
     tcp: Tcp
     udp: Udp
     driver: Driver

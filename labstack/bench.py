@@ -1,0 +1,280 @@
+"""How fast is the stack on this machine? Each figure stands beside one of a bare loop, taken in the same run.
+
+- *wire-like*: every frame of 1,514 bytes passes through Python, and every checksum is computed.
+- *offload*: pieces of up to 64 KB cross the TAP, and nobody computes a payload's checksum, as with a network
+  card.
+
+The two are never mixed in one ratio. The bare loop reads frames from the TAP, or writes them to it, and does
+nothing else: it is what this machine's Python and kernel allow. Figures on a shared machine vary; compare
+ratios, not figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from labstack.core.addresses import MAC, IPv4Address
+from labstack.core.checksum import ones_sum
+from labstack.headers.ethernet import ETHERTYPE_IPV4, Ethernet
+from labstack.headers.ipv4 import PROTO_TCP, IPv4, pseudo_sum
+from labstack.headers.tcp import ACK, TCP, verify
+from labstack.linux import LinuxPeer
+from labstack.network import Network
+
+SECONDS = 2.0
+"""How long each rate over the TAP is measured."""
+PAYLOAD = 1460
+PIECE = 44 * PAYLOAD
+FRAMES = 2_000
+
+# Programs for the Linux side: plain Python, and cheap, for each call moves a megabyte. cubic, for a default
+# of bbr paces.
+_SINK = """
+server = socket.create_server(("", 5001))
+while True:
+    connection, _ = server.accept()
+    buffer = bytearray(1 << 20)
+    while connection.recv_into(buffer):
+        pass
+    connection.close()
+"""
+_SOURCE = """
+server = socket.create_server(("", 5002))
+while True:
+    connection, _ = server.accept()
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+    block = bytes(1 << 20)
+    try:
+        while True:
+            connection.sendall(block)
+    except OSError:
+        connection.close()
+"""
+# Frames as fast as the kernel takes them, straight onto the TAP, for the bare loop to read.
+_BLAST = """
+import socket, struct, sys
+size, piece = int(sys.argv[1]), int(sys.argv[2])
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+link.setsockopt(263, 15, 1)                      # SOL_PACKET, PACKET_VNET_HDR
+link.bind(("tap0", 0))
+virtio = struct.pack("<BBHHHH", 1, 1, 54, piece, 34, 16) if piece else bytes(10)
+head = bytes.fromhex(sys.argv[3])
+frame = virtio + head + bytes(size - len(head))
+while True:
+    try:
+        link.send(frame)
+    except OSError:
+        pass
+"""
+
+
+@dataclass(slots=True)
+class Figure:
+    """One measurement: what, how much of which unit, and the floor or aim that it is held to, if any."""
+
+    name: str
+    value: float
+    unit: str
+    floor: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        return self.floor is None or self.value >= self.floor
+
+
+def _rate(count: int, started: float) -> float:
+    """Gbit/s, for bytes since `started`."""
+    return count * 8 / (time.perf_counter() - started) / 1e9
+
+
+def _tap_rates(seconds: float, offload: bool) -> tuple[float, float]:
+    """Gbit/s of TCP payload from Linux, and to Linux, through the stack."""
+    with LinuxPeer() as linux:
+        for program, port in ((_SINK, 5001), (_SOURCE, 5002)):
+            linux.run([sys.executable, "-c", program])
+            linux.wait_for_port(port)
+        with linux.host(offload=offload) as host:
+            incoming = host.connect((linux.address, 5002), timeout=10)
+            buffer = bytearray(1 << 18)
+            count, started = 0, time.perf_counter()
+            while time.perf_counter() - started < seconds:
+                count += incoming.recv_into(buffer)
+            into = _rate(count, started)
+            incoming.close()
+            outgoing = host.connect((linux.address, 5001), timeout=10)
+            block = bytes(1 << 18)
+            count, started = 0, time.perf_counter()
+            while time.perf_counter() - started < seconds:
+                outgoing.sendall(block)
+                count += len(block)
+            out = _rate(count, started)
+            outgoing.close()
+    return into, out
+
+
+def _bare_frame(size: int, piece: int) -> bytes:
+    """The front of a TCP frame with `size` bytes of payload, which no one will want."""
+    src, dst = IPv4Address(b"\xc0\xa8\x4d\x01"), IPv4Address(b"\xc0\xa8\x4d\x02")
+    ethernet = Ethernet(MAC(b"\x02\0\0\0\0\x99"), MAC(b"\x02\0\0\0\0\x98"), ETHERTYPE_IPV4).pack()
+    ip = IPv4(src, dst, PROTO_TCP, 40 + size).pack()
+    total = pseudo_sum(src, dst, PROTO_TCP, 20 + size)
+    tcp = TCP(1, 2, 0, 0, ACK, 65535)
+    if piece:
+        tcp.checksum = total % 0xFFFF
+        return ethernet + ip + tcp.pack()
+    return ethernet + ip + tcp.pack(total, bytes(size))
+
+
+def _bare_rates(seconds: float, offload: bool) -> tuple[float, float]:
+    """Gbit/s of payload that a bare loop reads from the TAP, and writes to it."""
+    payload, piece = (PIECE, PAYLOAD) if offload else (PAYLOAD, 0)
+    head = _bare_frame(payload, piece)
+    with LinuxPeer() as linux:
+        tap = linux.device(offload=offload)
+        descriptor = tap.fileno()
+        linux.run([sys.executable, "-c", _BLAST, str(payload + 54), str(piece), head.hex()])
+        virtio, buffer = bytearray(10), memoryview(bytearray(1 << 17))
+        into = [virtio, buffer]
+        select.select([descriptor], [], [], 10)
+        count, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            for _ in range(64):
+                try:
+                    length = os.readv(descriptor, into) - 10
+                except BlockingIOError:
+                    select.select([descriptor], [], [], 1)
+                    break
+                count += max(length - 54, 0)
+                if not offload:
+                    ones_sum(buffer[:length])
+        read = _rate(count, started)
+    with LinuxPeer() as linux:
+        tap = linux.device(offload=offload)
+        block = bytes(payload)
+        count, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            for _ in range(64):
+                if not offload:
+                    ones_sum(block)
+                tap.transmit(head, block, piece)
+                count += payload
+        written = _rate(count, started)
+        tap.close()
+    return read, written
+
+
+def _simulated() -> float:
+    """Full TCP segments a second through a simulated wire: as bytes, with every checksum, at both ends."""
+    size = 8 << 20
+    with Network(seed=1) as net:
+        a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
+        net.wire(a, b, rate="1 Gbit/s", delay="1 ms", queue="4 MiB")
+        listener = b.listen(80)
+
+        def send() -> None:
+            with a.connect(("b", 80)) as s:
+                s.sendall(bytes(size))
+
+        a.spawn(send)
+        connection, _ = listener.accept()
+        started = time.perf_counter()
+        count = 0
+        while data := connection.recv(1 << 18):
+            count += len(data)
+        return count / PAYLOAD / (time.perf_counter() - started)
+
+
+def _each(act: Callable[[], object], times: int = FRAMES) -> float:
+    """Microseconds of one call: the best of five rounds, for the others were disturbed."""
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(times):
+            act()
+        best = min(best, time.perf_counter() - started)
+    return best / times * 1e6
+
+
+def _headers() -> list[Figure]:
+    """Microseconds to build and to parse a full frame, checksums included; scapy's beside them, where it
+    is."""
+    src, dst = IPv4Address(b"\n\0\0\1"), IPv4Address(b"\n\0\0\2")
+    payload = bytes(range(256)) * 6
+    payload = payload[:PAYLOAD]
+
+    def build() -> bytes:
+        ethernet = Ethernet(MAC(b"\x02\0\0\0\0\2"), MAC(b"\x02\0\0\0\0\1"), ETHERTYPE_IPV4).pack()
+        ip = IPv4(src, dst, PROTO_TCP, 40 + PAYLOAD).pack()
+        tcp = TCP(1234, 80, 1, 2, ACK, 65535).pack(pseudo_sum(src, dst, PROTO_TCP, 20 + PAYLOAD), payload)
+        return b"".join((ethernet, ip, tcp, payload))
+
+    frame = build()
+
+    def parse() -> tuple[Ethernet, IPv4, TCP]:
+        ethernet = Ethernet.parse(frame)
+        ip = IPv4.parse(frame, 14)
+        segment = memoryview(frame)[34:]
+        tcp = TCP.parse(segment)
+        if not verify(segment, pseudo_sum(ip.src, ip.dst, PROTO_TCP, len(segment))):
+            raise AssertionError("the frame that was built does not fit its checksum")
+        return ethernet, ip, tcp
+
+    figures = [Figure("build a 1,514-byte frame", _each(build), "µs"), Figure("parse it", _each(parse), "µs")]
+    try:
+        from scapy.layers.inet import IP as ScapyIP
+        from scapy.layers.inet import TCP as ScapyTCP
+        from scapy.layers.l2 import Ether
+    except ImportError:
+        return figures
+    made = Ether() / ScapyIP(src="10.0.0.1", dst="10.0.0.2") / ScapyTCP(dport=80) / payload
+    return [
+        *figures,
+        Figure("scapy builds it", _each(lambda: bytes(made.copy()), 100), "µs"),
+        Figure("scapy parses it", _each(lambda: Ether(frame), 100), "µs"),
+    ]
+
+
+def measure(seconds: float) -> list[Figure]:
+    """All figures; those over a TAP only where this machine can make one."""
+    figures = _headers()
+    figures.append(Figure("simulated segments", max(_simulated() for _ in range(3)), "1/s", 15_000))
+    try:
+        LinuxPeer().close()
+    except OSError as error:
+        print(f"no TAP here, so nothing is measured over one: {error}", file=sys.stderr)
+        return figures
+    for kind, offload, floor in (("wire-like", False, 0.4), ("offload", True, 0.2)):
+        bare = _bare_rates(seconds, offload)
+        rates = _tap_rates(seconds, offload)
+        for way, loop, stack in zip(("in", "out"), bare, rates, strict=True):
+            figures.append(Figure(f"{kind} {way}, bare loop", loop, "Gbit/s"))
+            figures.append(Figure(f"{kind} {way}, TCP", stack, "Gbit/s"))
+            figures.append(Figure(f"{kind} {way}, TCP against the bare loop", stack / loop, "", floor))
+    return figures
+
+
+def main(args: argparse.Namespace) -> int:
+    """`labstack bench`: print the figures. Exit status 1 when a floor does not hold."""
+    figures = measure(args.seconds or SECONDS)
+    if args.json:
+        print(json.dumps([asdict(figure) | {"holds": figure.holds} for figure in figures], indent=1))
+    else:
+        for figure in figures:
+            value = f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:.2f}"
+            floor = (
+                ""
+                if figure.floor is None
+                else f"   floor {figure.floor:,}: {'holds' if figure.holds else 'BROKEN'}"
+            )
+            print(f"{figure.name:45}{value:>12} {figure.unit:8}{floor}")
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+__all__ = ["Figure", "main", "measure"]
