@@ -279,7 +279,7 @@ class Peer:
         self.rcv_nxt = 0
         self.tcp(SYN, window=window, options=options)
         answer = self.take()
-        assert answer.flags == "ACK, SYN" or answer.flags == "SYN, ACK", answer
+        assert set(answer.flags.split(", ")) == {"SYN", "ACK"}, answer
         assert answer.tcp is not None
         self.rcv_nxt = (answer.tcp.seq + 1) % 2**32
         self.tcp(ACK, window=window)
@@ -289,7 +289,8 @@ class Peer:
         """The host connects to us: its SYN."""
         shot = self.take()
         assert shot.flags == "SYN" and shot.tcp is not None, shot
-        self.host_port, self.rcv_nxt = shot.tcp.src_port, (shot.tcp.seq + 1) % 2**32
+        self.port, self.host_port = shot.tcp.dst_port, shot.tcp.src_port
+        self.rcv_nxt = (shot.tcp.seq + 1) % 2**32
         self.snd_nxt = self.iss
         return shot
 
