@@ -129,6 +129,10 @@ class WindowChart(Chart):
                 words.append(f"{times} × {what}")
         return "; ".join(words)
 
+    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        columns = ["time s", "cwnd", "ssthresh", "in flight", "peer's window"]
+        return columns, [(p.time, p.cwnd, p.ssthresh, p.in_flight, p.peer_window) for p in self.points]
+
     def _thresholds(self) -> list[str]:
         words = []
         before = self.points[0].ssthresh
