@@ -232,8 +232,8 @@ def test_linux_talks_to_a_host_that_is_up(kernel: LinuxPeer, tmp_path: Path) -> 
     assert kernel.check([sys.executable, "-c", lines]).stdout == ' !"#$%\n'
 
     program.send_signal(signal.SIGINT)
+    assert program.stdout is not None and program.stdout.read() == b"", "nothing more is said"
     assert program.wait(10) == 0
-    assert program.stdout is not None and program.stdout.read() == b"", "nothing more was said"
 
 
 @pytest.mark.linux
@@ -242,8 +242,8 @@ def test_a_signal_ends_it_gently(kernel: LinuxPeer, number: int) -> None:
     program, line = up(kernel)
     assert line == "10.0.0.2/24 is up on lab0: it answers pings. Ctrl-C ends it.\n"
     program.send_signal(number)
-    assert program.wait(10) == 0
     assert program.stdout is not None and program.stdout.read() == b""
+    assert program.wait(10) == 0
     # The TAP is free for the next one.
     _, line = up(kernel)
     assert "is up" in line
