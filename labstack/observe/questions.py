@@ -143,7 +143,7 @@ class Prediction(Question):
         value = self.value if self.value is not None else self.low
         slider = widgets.IntSlider(value=value, min=self.low, max=self.high, layout={"width": "32em"})
         button = widgets.Button(description="That is my prediction", layout={"width": "max-content"})
-        note = widgets.HTML(f"in {self.unit}")
+        note = widgets.HTML(self.unit)
 
         def committed(_: Any) -> None:
             self.commit(slider.value)
@@ -302,7 +302,7 @@ class Case:
 class Verdict:
     """How a reader's function did. `part` is what to go on with: the reader's own if right, or the book's."""
 
-    def __init__(self, mine: F, book: F, cases: Sequence[Case]) -> None:
+    def __init__(self, mine: Any, book: F, cases: Sequence[Case]) -> None:
         self.name = mine.__name__
         self.filled = not has_gap(mine)
         self.lines: list[str] = []
@@ -343,7 +343,7 @@ class Verdict:
         return self.text
 
 
-def judge(mine: F, book: F, cases: Sequence[Case], keep: str | Path | None = "mystack") -> Verdict:
+def judge(mine: Any, book: F, cases: Sequence[Case], keep: str | Path | None = "mystack") -> Verdict:
     """Hold the reader's function to `cases`, and beside it to nothing else.
 
     While `mine` has its gap, or is wrong, the book's answer stands in, so that a chapter runs from top to
