@@ -27,7 +27,8 @@ from time import monotonic_ns
 
 from labstack.core.clock import Waiters
 from labstack.core.units import SECOND
-from labstack.drivers.background import Background, interruptible
+from labstack.drivers.background import Background
+from labstack.drivers.interrupt import interruptible
 from labstack.drivers.lock import FairLock
 from labstack.drivers.simulator import Killed
 
@@ -164,7 +165,7 @@ class RealTime:
                 when = when if when > now else now
                 self._asked += 1
                 heapq.heappush(self._heap, (when, self._asked, timer))
-                if when < self._asleep_until:
+                if self._heap[0][0] < self._asleep_until:
                     self._wake()
         return timer
 
@@ -194,8 +195,8 @@ class RealTime:
     def _wake(self) -> None:
         """Wake the background thread, if it sleeps."""
         if self._asleep_until and not self._closed and self._died is None:
-            self._asleep_until = 0
             self._thread.wake()
+            self._asleep_until = 0
 
     # --- the lock -------------------------------------------------------------------------------------------
 
