@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from labstack.core.addresses import MAC, IPv4Address
-from labstack.core.checksum import ones_sum
+from labstack.core.checksum import Buffer, ones_sum
 from labstack.headers.ethernet import ETHERTYPE_IPV4, Ethernet
 from labstack.headers.ipv4 import PROTO_TCP, IPv4, pseudo_sum
 from labstack.headers.tcp import ACK, TCP, verify
@@ -37,6 +37,7 @@ FRAMES = 2_000
 # Programs for the Linux side: plain Python, and cheap, for each call moves a megabyte. cubic, for a default
 # of bbr paces.
 _SINK = """
+import socket
 server = socket.create_server(("", 5001))
 while True:
     connection, _ = server.accept()
@@ -46,6 +47,7 @@ while True:
     connection.close()
 """
 _SOURCE = """
+import socket
 server = socket.create_server(("", 5002))
 while True:
     connection, _ = server.accept()
@@ -141,7 +143,7 @@ def _bare_rates(seconds: float, offload: bool) -> tuple[float, float]:
         descriptor = tap.fileno()
         linux.run([sys.executable, "-c", _BLAST, str(payload + 54), str(piece), head.hex()])
         virtio, buffer = bytearray(10), memoryview(bytearray(1 << 17))
-        into = [virtio, buffer]
+        into: list[Buffer] = [virtio, buffer]
         select.select([descriptor], [], [], 10)
         count, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:

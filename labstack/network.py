@@ -59,6 +59,8 @@ class Network:
         if gateway is not None:
             host.route("0.0.0.0/0", via=gateway)
         self.hosts[name] = host
+        for trace in self._traces:
+            trace.listen(host.events)
         return host
 
     def router(self, name: str, **options: Any) -> Host:

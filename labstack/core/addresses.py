@@ -51,6 +51,21 @@ class IPAddress(bytes):
     version: int
     bits: int
 
+    @property
+    def is_multicast(self) -> bool:
+        """It stands for a group of hosts."""
+        raise NotImplementedError
+
+    @property
+    def is_loopback(self) -> bool:
+        """It never leaves the host."""
+        raise NotImplementedError
+
+    @property
+    def is_unspecified(self) -> bool:
+        """It stands for no host: 0.0.0.0."""
+        raise NotImplementedError
+
     @staticmethod
     def parse(text: str) -> IPAddress:
         """An address from its text. Raises ValueError in one sentence when it is none."""

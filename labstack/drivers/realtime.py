@@ -302,9 +302,7 @@ class RealTime:
                     try:
                         drain()
                     except Exception as error:
-                        self._failed(error)
-                        if isinstance(error, OSError) and error.errno in _GONE:
-                            self._devices.pop(fileno, None)
+                        self._drain_failed(fileno, error)
             self._run_due()
             self._working = False
             while self._woken:
@@ -331,6 +329,13 @@ class RealTime:
                 fn()
             except Exception as error:
                 self._failed(error)
+
+    def _drain_failed(self, fileno: int, error: Exception) -> None:
+        code = error.errno if isinstance(error, OSError) else None
+        if code in _GONE:
+            self._devices.pop(fileno, None)
+        if code != errno.EBADF:  # a descriptor that somebody here closed is no news
+            self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
         """Whoever waits now may wait for what this error has undone: raise it there, or else at the next

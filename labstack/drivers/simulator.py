@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import contextvars
 import heapq
-import signal
 import threading
 import traceback
 from collections.abc import Callable
-from types import TracebackType
 
 from labstack.core.clock import Deadlock, Waiters
 from labstack.core.units import SECOND, show_time
+from labstack.drivers.interrupt import interruptible
 
 PATIENCE = 3600 * SECOND
 """How long, in virtual time, a blocking call without a time-out waits in a world that never falls idle."""
@@ -207,31 +206,29 @@ class Simulator:
     def block(
         self, ready: Callable[[], bool], waiters: list[Waiters], timeout: int | None = None, what: str = ""
     ) -> bool:
-        """Wait, in virtual time, until `ready()`. False when `timeout` nanoseconds passed first.
+        """Wait, in virtual time, until one of `waiters` wakes and `ready()` is true. False when `timeout`
+        nanoseconds passed first.
 
-        Raises Deadlock when nothing but housekeeping is to come, and TimeoutError when an hour of virtual
-        time passed without a time-out having been asked for.
+        On the main thread this turns the world. It raises Deadlock when nothing but housekeeping is to come,
+        and TimeoutError when an hour of virtual time passed without a time-out having been asked for.
         """
         program = self._running
         if program is not None and program.killed:
             raise Killed
         if ready():
             return True
-        deadline = self.now + (PATIENCE if timeout is None else timeout)
         if timeout is not None and timeout <= 0:
             return False
-        if program is None:
-            expired = self._turn_until(ready, waiters, deadline, timeout is not None, what)
-        else:
-            expired = self._wait(program, ready, waiters, deadline, timeout is not None, what)
-        if expired and timeout is None:
-            raise TimeoutError(f"nothing came of waiting for {what} in {show_time(PATIENCE)} of virtual time")
-        return not expired
+        deadline = None if timeout is None else self.now + timeout
+        if program is not None:
+            return self._wait(program, ready, waiters, deadline, what)
+        return self._turn_until(ready, waiters, deadline, what)
 
     def _turn_until(
-        self, ready: Callable[[], bool], waiters: list[Waiters], deadline: int, limited: bool, what: str
+        self, ready: Callable[[], bool], waiters: list[Waiters], deadline: int | None, what: str
     ) -> bool:
-        """The main thread waits by turning the world. True when the deadline came first."""
+        """The main thread waits by turning the world."""
+        end = self.now + PATIENCE if deadline is None else deadline
         woken = False
 
         def wake() -> None:
@@ -241,31 +238,30 @@ class Simulator:
         with self._turn():
             while not ready():
                 woken = False
-                for waiter in waiters:
-                    waiter.append(wake)
-                try:
+                with _waiting(waiters, wake):
                     while not woken:
-                        if not limited and not self._waiting_calls:
+                        if deadline is None and not self._waiting_calls:
                             raise Deadlock(self._who_waits(what))
-                        if not self.step(deadline):
-                            self.now = max(self.now, deadline)
-                            return not ready()
-                finally:
-                    for waiter in waiters:
-                        if wake in waiter:
-                            waiter.remove(wake)
-        return False
+                        if self.step(end):
+                            continue
+                        self.now = max(self.now, end)
+                        if deadline is None:
+                            text = (
+                                f"nothing came of waiting for {what} in {show_time(PATIENCE)} of virtual time"
+                            )
+                            raise TimeoutError(text)
+                        return ready()
+        return True
 
     def _wait(
         self,
         program: Program,
         ready: Callable[[], bool],
         waiters: list[Waiters],
-        deadline: int,
-        limited: bool,
+        deadline: int | None,
         what: str,
     ) -> bool:
-        """A program waits by handing the baton back. True when the deadline came first."""
+        """A program waits by handing the baton back."""
         woken = False
 
         def wake() -> None:
@@ -274,24 +270,20 @@ class Simulator:
                 woken = True
                 self.call_at(self.now, lambda: self._resume(program))
 
-        # Patience is housekeeping: it must not keep an idle world from being seen as one.
-        alarm = self.call_at(deadline, wake, daemon=not limited)
-        program.waits_for = what
+        alarm = None if deadline is None else self.call_at(deadline, wake)
+        program.waits_for = what or "something"
         try:
             while not ready():
-                if self.now >= deadline:
-                    return True
+                if deadline is not None and self.now >= deadline:
+                    return False
                 woken = False
-                for waiter in waiters:
-                    waiter.append(wake)
-                program._yield()
-                for waiter in waiters:
-                    if wake in waiter:
-                        waiter.remove(wake)
-            return False
+                with _waiting(waiters, wake):
+                    program._yield()
+            return True
         finally:
             program.waits_for = ""
-            alarm.cancel()
+            if alarm is not None:
+                alarm.cancel()
 
     def _who_waits(self, what: str) -> str:
         lines = [f"the caller waits for {what or 'something'}"]
@@ -340,24 +332,38 @@ class Simulator:
         self._waiting_calls = 0
 
 
+class _waiting:
+    """For as long as it lasts, `waiters` know whom to wake."""
+
+    __slots__ = ("_waiters", "_wake")
+
+    def __init__(self, waiters: list[Waiters], wake: Callable[[], None]) -> None:
+        self._waiters = waiters
+        self._wake = wake
+
+    def __enter__(self) -> None:
+        for waiter in self._waiters:
+            waiter.append(self._wake)
+
+    def __exit__(self, *exc: object) -> None:
+        for waiter in self._waiters:
+            if self._wake in waiter:
+                waiter.remove(self._wake)
+
+
 class _Turn:
-    """While the main thread turns the world, Ctrl-C raises KeyboardInterrupt in it, also in an `async`
-    cell."""
+    """The main thread turns the world; nobody else may, and Ctrl-C ends it."""
+
+    __slots__ = ("_interruptible", "_simulator")
 
     def __init__(self, simulator: Simulator) -> None:
         self._simulator = simulator
-        self._before: object = None
+        self._interruptible = interruptible()
 
     def __enter__(self) -> None:
         self._simulator._turning = True
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.getsignal(signal.SIGINT)
-            if self._before is not None:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._interruptible.__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._simulator._turning = False
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]
+        self._interruptible.__exit__()

@@ -64,8 +64,8 @@ _OFFSET = 0x1FFF
 class IPv4:
     """An IPv4 header. `parse` fills `header_length` and `header_checksum`; `pack` works them out anew."""
 
-    src: IPv4Address
-    dst: IPv4Address
+    src: IPAddress
+    dst: IPAddress
     protocol: int
     total_length: int
     """Header and payload, in bytes."""

@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from labstack.core.addresses import LIMITED_BROADCAST, InterfaceAddress, IPAddress, IPv4Address, Prefix
+from labstack.core.addresses import LIMITED_BROADCAST, InterfaceAddress, IPAddress, Prefix
 from labstack.core.checksum import Buffer
 from labstack.core.events import Rule
 from labstack.core.node import Node
@@ -55,6 +55,8 @@ UNKNOWN_PROTOCOL = Rule(
 )
 
 MAX_LENGTH = 65535
+WAYS = 1024
+"""Destinations whose interface and next hop are remembered."""
 LOOPBACK_OFFLOAD = 61440
 """Bytes of TCP payload that go to the host itself in one piece: nothing has to be cut where there is no
 link."""
@@ -70,13 +72,14 @@ class IPv4:
 
     def __init__(self, node: Node, table: RoutingTable, *, forwarding: bool = False) -> None:
         self.node = node
-        self.table = table
+        self._table = table
         self.forwarding = forwarding
         self.interfaces: dict[str, Interface] = {}
         self.report: ErrorSender | None = None
         self._arps: dict[str, Arp] = {}
         self._own: dict[IPAddress, Interface] = {}
         self._broadcasts: set[IPAddress] = {LIMITED_BROADCAST}
+        self._ways: dict[IPAddress, tuple[Interface, Arp, IPAddress]] = {}
         self._transports: dict[int, Transport] = {}
         self._identification = below(node.random("ipv4.identification"), 1 << 16)
 
@@ -102,7 +105,7 @@ class IPv4:
         self._own[own.address] = interface
         if own.broadcast is not None:
             self._broadcasts.add(own.broadcast)
-        self.table.add(Route(own.prefix, interface.name, origin="connected"))
+        self.add(Route(own.prefix, interface.name, origin="connected"))
 
     def register(self, protocol: int, transport: Transport) -> None:
         self._transports[protocol] = transport
@@ -110,6 +113,21 @@ class IPv4:
     def transport(self, protocol: int) -> Transport | None:
         """Who gets the datagrams of that protocol."""
         return self._transports.get(protocol)
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routing table, the longest prefixes first."""
+        return self._table.routes()
+
+    def add(self, route: Route) -> None:
+        """Add a route, in place of one with the same prefix, interface and next hop."""
+        self._table.add(route)
+        self._ways.clear()
+
+    def remove(self, route: Route) -> None:
+        """Remove a route."""
+        self._table.remove(route)
+        self._ways.clear()
 
     def add_route(self, prefix: Prefix, via: IPAddress | None, interface: str | None = None) -> Route:
         """Add a static route. Without `interface`, it is the one on whose network `via` lies.
@@ -130,7 +148,7 @@ class IPv4:
                 f"{self.node.name} has no interface {interface!r}: it has {', '.join(self.interfaces)}"
             )
         route = Route(prefix, interface, via)
-        self.table.add(route)
+        self.add(route)
         return route
 
     # --- what transports ask
@@ -143,7 +161,7 @@ class IPv4:
     def source_for(self, dst: IPAddress) -> IPAddress:
         if self.is_own(dst):
             return dst
-        interface, next_hop = self._way(dst)
+        interface, _, next_hop = self._way(dst)
         own = interface.address_near(next_hop)
         if own is None:
             raise OSError(
@@ -184,21 +202,11 @@ class IPv4:
         own = self.is_own(dst)
         if src is None:
             src = self.source_for(dst)
-        packet = Header(
-            IPv4Address(src),
-            IPv4Address(dst),
-            protocol,
-            length,
-            ttl,
-            0,
-            ecn,
-            self._identification,
-            not may_fragment,
-        )
+        packet = Header(src, dst, protocol, length, ttl, 0, ecn, self._identification, not may_fragment)
         if own:
             self._loop(packet.pack() + header + bytes(payload), segment_size)
             return
-        interface, next_hop = self._way(dst)
+        interface, arp, next_hop = self._way(dst)
         if dst in self._broadcasts:
             if not broadcast:
                 raise OSError(
@@ -210,18 +218,29 @@ class IPv4:
             raise OSError(
                 errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {interface.mtu}"
             )
-        self._arps[interface.name].send(next_hop, packet.pack() + header, payload, segment_size)
+        arp.send(next_hop, packet.pack() + header, payload, segment_size)
 
-    def _way(self, dst: IPAddress) -> tuple[Interface, IPAddress]:
-        """The interface and the neighbour through which `dst` is reached."""
-        route = self.table.look_up(dst)
-        if route is None:
-            if dst == LIMITED_BROADCAST and self.interfaces:
-                return next(iter(self.interfaces.values())), dst
+    def _way(self, dst: IPAddress) -> tuple[Interface, Arp, IPAddress]:
+        """The interface, and the neighbour on it, through which `dst` is reached. Raises OSError
+        (ENETUNREACH)."""
+        way = self._ways.get(dst)
+        return way if way is not None else self._find_way(dst)
+
+    def _find_way(self, dst: IPAddress) -> tuple[Interface, Arp, IPAddress]:
+        route = self._table.look_up(dst)
+        if route is not None:
+            name, next_hop = route.interface, route.via or dst
+        elif dst == LIMITED_BROADCAST and self.interfaces:
+            name, next_hop = next(iter(self.interfaces)), dst
+        else:
             raise OSError(
                 errno.ENETUNREACH, f"{os.strerror(errno.ENETUNREACH)}: {self.node.name} has no route to {dst}"
             )
-        return self.interfaces[route.interface], route.via or dst
+        # Remembered, so that a busy connection does not search the table for every segment.
+        if len(self._ways) >= WAYS:
+            self._ways.clear()
+        way = self._ways[dst] = self.interfaces[name], self._arps[name], next_hop
+        return way
 
     def _loop(self, datagram: bytes, segment_size: int) -> None:
         """Hand a datagram back up, after the present event: the stack must not meet itself half-way."""
@@ -286,7 +305,7 @@ class IPv4:
             self._report(Trouble.TTL_EXCEEDED, datagram)
             return
         try:
-            interface, next_hop = self._way(header.dst)
+            interface, arp, next_hop = self._way(header.dst)
         except OSError:
             self.node.drop(NO_ROUTE, dst=str(header.dst))
             self._report(Trouble.NET_UNREACHABLE, datagram)
@@ -307,7 +326,7 @@ class IPv4:
             # An unfinished segment: the device expects the transport's header in front of the payload.
             cut = (body[12] >> 4) * 4
             front, body = front + bytes(body[:cut]), body[cut:]
-        self._arps[interface.name].send(next_hop, front, body, segment_size)
+        arp.send(next_hop, front, body, segment_size)
 
     # --- trouble
     def _report(self, trouble: Trouble, datagram: Buffer, detail: int = 0) -> None:

@@ -12,8 +12,6 @@ from typing import Protocol
 
 from labstack.core.addresses import IPAddress, Prefix, mask
 
-FOUND = 1024
-
 
 @dataclass(slots=True, frozen=True)
 class Route:
@@ -53,8 +51,6 @@ class LongestPrefixTable:
         self._count = 0
         self._lengths: list[int] = []
         self._by_length: dict[int, dict[IPAddress, list[Route]]] = {}
-        # What was found before, so that a busy connection does not search anew for every segment.
-        self._found: dict[IPAddress, Route | None] = {}
 
     def add(self, route: Route) -> None:
         self.remove(route)
@@ -64,13 +60,11 @@ class LongestPrefixTable:
         same = by_network.setdefault(route.prefix.network, [])
         same.append(route)
         same.sort(key=lambda r: r.metric)
-        self._found.clear()
         self._count += 1
         self._lengths = sorted(self._by_length, reverse=True)
 
     def remove(self, route: Route) -> None:
         """Remove the route for the same prefix, next hop and interface, if there is one."""
-        self._found.clear()
         by_network = self._by_length.get(route.prefix.length, {})
         same = by_network.get(route.prefix.network, [])
         for old in same:
@@ -82,14 +76,6 @@ class LongestPrefixTable:
             by_network.pop(route.prefix.network, None)
 
     def look_up(self, dst: IPAddress) -> Route | None:
-        if dst in self._found:
-            return self._found[dst]
-        if len(self._found) >= FOUND:
-            self._found.clear()
-        route = self._found[dst] = self._search(dst)
-        return route
-
-    def _search(self, dst: IPAddress) -> Route | None:
         for length in self._lengths:
             same = self._by_length[length].get(mask(dst, length))
             if same:

@@ -201,13 +201,13 @@ class Socket:
             self._check_open()
             raise _error(errno.EINVAL)
         connection = self._when(
-            lambda: bool(listener.ready) or self._closed,
+            lambda: bool(listener.ready) or listener.state is State.CLOSED,
             listener.accept,
             listener.readable,
             f"a connection to port {listener.local[1]}",
         )
         if connection is None:
-            raise _error(errno.EBADF if self._closed else errno.EAGAIN)
+            raise _error(errno.EBADF if self._closed else errno.ECONNABORTED)
         new = Socket(self._stack)
         new._connection = connection
         new._config = connection.config
@@ -282,7 +282,7 @@ class Socket:
             with self._driver:
                 return write()
         return self._when(
-            connection.can_write, write, connection.writable, f"room to send to {connection.peer[0]}"
+            connection.can_write, write, connection.writable, f"room to send to {connection.names['peer']}"
         )
 
     def sendall(self, data: Buffer, flags: int = 0) -> None:
@@ -312,7 +312,9 @@ class Socket:
             finally:
                 self._stack.events.cause = 0
 
-        return self._when(connection.can_read, read, connection.readable, f"bytes from {connection.peer[0]}")
+        return self._when(
+            connection.can_read, read, connection.readable, f"bytes from {connection.names['peer']}"
+        )
 
     def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """`recv` into a buffer; how many bytes that was."""

@@ -317,7 +317,7 @@ def test_the_more_specific_route_is_taken_and_its_loss_falls_back():
         a.route("192.0.2.0/24", via="10.1.0.2")
         assert a.ping("192.0.2.7") == [0.0]
         assert (far[0]["eth0"].received_frames, far[1]["eth0"].received_frames) == (0, 2)
-        a.ip.table.remove(a.ip.table.look_up(IPv4Address(b"\xc0\0\2\7")))
+        a.ip.remove(next(r for r in a.ip.routes if IPv4Address(b"\xc0\0\2\7") in r.prefix))
         assert a.ping("192.0.2.7") == [0.0]
         assert (far[0]["eth0"].received_frames, far[1]["eth0"].received_frames) == (2, 2)
 

@@ -807,12 +807,12 @@ def test_the_way_to_the_peer_is_lost_for_a_while():
     with Network() as net:
         a, b, _ = pair(net, wire={"delay": "5 ms"})
         s, t = connected(net, a, b)
-        route = a.ip.table.look_up(b.resolve("b"))
-        a.ip.table.remove(route)
+        route = a.ip.routes[0]
+        a.ip.remove(route)
         s.sendall(b"through the dark")
         net.sleep(5)
         assert a.counters["tcp.no_way"] >= 2
-        a.ip.table.add(route)
+        a.ip.add(route)
         assert t.recv(100) == b"through the dark"
 
 

@@ -43,6 +43,8 @@ class TcpConfig:
     retries: int = 15
     """Retransmissions of the same data, or probes, without an answer, before the connection fails (R2 of RFC
     9293 §3.8.3)."""
+    orphan_retries: int = 8
+    """The same, once the program has closed: answers that the window is still shut do not count any more."""
     mss: int | None = None
     """The largest segment payload to announce and to send; None: as the MTU allows (RFC 9293 §3.7.1)."""
     window_scaling: bool = True

@@ -174,7 +174,7 @@ class Connection:
         is lost, and the peer is told so by a reset (RFC 9293 §3.6.1, RFC 2525 §2.17)."""
         if self.orphan:
             return
-        self.orphan = True
+        self.orphan = self.flight.orphan = True
         if self.receiver.available and self.state in SYNCHRONIZED:
             self.abort()
             return
@@ -493,7 +493,9 @@ class Connection:
         self._finish(0)
 
     def _time_out(self) -> None:
-        """The peer does not answer any more (R2 of RFC 9293 §3.8.3)."""
+        """The peer does not answer any more, or does not let go (R2 of RFC 9293 §3.8.3)."""
+        if self.orphan:
+            self._reset(self.flight.sender.snd_nxt, self.receiver.rcv_nxt, rules.ABORT)
         self._finish(errno.ETIMEDOUT)
 
     def _finish(self, error: int) -> None:

@@ -60,6 +60,8 @@ class Flight:
         self.congestion: CongestionControl
         self.mss = 0
         self.open = False
+        self.orphan = False
+        """The program has closed: nobody waits for what is under way."""
         self.retransmitted = 0
         self._parts = parts
         self._names = names
@@ -99,7 +101,7 @@ class Flight:
         # window is shut, the same ACK answers a probe.
         duplicate = bare and ack == sender.snd_una != sender.snd_nxt and window == before > 0
         acked = sender.acknowledge(seq, ack, window)
-        if acked or not before:
+        if acked or not (before or self.orphan):
             self._tries = 0
         if acked or duplicate:
             self._on_ack(ack, duplicate)
@@ -173,7 +175,7 @@ class Flight:
     def _on_timeout(self) -> None:
         """RFC 6298 §5.4 to §5.6, and R2 of RFC 9293 §3.8.3."""
         self._tries += 1
-        if self._tries > self.config.retries:
+        if self._tries > (self.config.orphan_retries if self.orphan else self.config.retries):
             self._give_up()
             return
         now = self.node.clock.now

@@ -16,7 +16,7 @@ from labstack.core.addresses import ANY, IPAddress
 from labstack.core.checksum import Buffer
 from labstack.core.node import Node
 from labstack.core.randomness import below
-from labstack.core.seq import seq_add, seq_lt
+from labstack.core.seq import seq_add, seq_lt, seq_max
 from labstack.headers import tcp as header_of
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import PROTO_TCP
@@ -146,9 +146,12 @@ class Tcp:
             return None
         data = memoryview(payload)[header.header_length :]
         connection = self.connections.get((dst, header.dst_port, src, header.src_port))
-        if connection is not None and not self._is_reopening(connection, header):
-            connection.receive(header, data)
-            return None
+        used: int | None = None
+        if connection is not None:
+            if not self._is_reopening(connection, header):
+                connection.receive(header, data)
+                return None
+            used = connection.flight.sender.snd_nxt
         if not self.network.is_unicast(dst) or not self.network.is_unicast(src):
             node.drop(rules.NOT_UNICAST, src=str(src), dst=str(dst))
             return None
@@ -157,7 +160,7 @@ class Tcp:
             node.drop(rules.NO_LISTENER, port=header.dst_port, src=str(src))
             self._refuse(header, src, dst, len(data))
         else:
-            self._receive_in_listen(listener, header, src, dst, len(data))
+            self._receive_in_listen(listener, header, src, dst, len(data), used)
         return None
 
     def _is_reopening(self, connection: Connection, header: Header) -> bool:
@@ -171,9 +174,10 @@ class Tcp:
         return True
 
     def _receive_in_listen(
-        self, listener: Listener, header: Header, src: IPAddress, dst: IPAddress, size: int
+        self, listener: Listener, header: Header, src: IPAddress, dst: IPAddress, size: int, used: int | None
     ) -> None:
-        """RFC 9293 §3.10.7.2: first RST, then ACK, then SYN; nothing else counts."""
+        """RFC 9293 §3.10.7.2: first RST, then ACK, then SYN; nothing else counts. `used`: the sequence
+        numbers up to here belong to an earlier connection of that name (§3.6.1)."""
         flags = header.flags
         if flags & ACK and not flags & RST:
             self.node.drop(rules.NO_SYN, src=str(src), port=header.dst_port)
@@ -196,6 +200,8 @@ class Tcp:
             self._changed(connection)
 
         connection = self._make(name, listener.config, changed)
+        if used is not None:
+            connection.iss = seq_max(connection.iss, seq_add(used, 1))
         listener.half_open[connection] = None
         try:
             connection.accept_syn(header)

@@ -244,7 +244,7 @@ class NewReno:
         return size
 
     def on_timeout(self, now: int) -> LossEvent:
-        in_flight = self.outstanding
+        in_flight = self.in_flight  # "in the network" (RFC 5681 §2): not what duplicates say has left it
         self.in_recovery = False
         self.after_timeout = True
         self._duplicates = 0
