@@ -10,7 +10,6 @@ import tempfile
 import weakref
 from pathlib import Path
 
-from labstack.host import Host
 from labstack.linux import LinuxPeer
 from labstack.observe import recording
 from labstack.observe.questions import Said
@@ -42,11 +41,6 @@ def serve(peer: LinuxPeer, files: dict[str, bytes], port: int = 80) -> None:
         (folder / name).write_bytes(content)
     peer.run([sys.executable, "-m", "http.server", str(port)], cwd=folder)
     peer.wait_for_port(port)
-
-
-def capture(host: Host) -> Trace:
-    """Everything on the TAP from now on, as a trace."""
-    return Trace([host.events], ends={"tap0": ("lab", "linux")}, origin=host.driver.now)
 
 
 def recorded(name: str) -> Trace:

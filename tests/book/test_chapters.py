@@ -1,0 +1,107 @@
+"""The chapters run with a gap, with it filled, with it filled wrongly; and on a machine that has no TAP."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from book.normalise import BOOK, notebooks, read
+
+MOST_WORDS = 1800
+GAP = "return ..."
+CHAPTERS = [path for path in notebooks() if path.stem != "index"]
+
+
+def prose(path: Path) -> Iterator[str]:
+    return (cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for text in prose(path):
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+            if "://" not in target:
+                assert (BOOK / target).exists(), f"{path.name} links {target}, which does not exist"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+def test_can_be_read_in_three_quarters_of_an_hour(path: Path) -> None:
+    words = sum(len(re.findall(r"[\w'’-]+", re.sub(r"`[^`]*`", "code", text))) for text in prose(path))
+    assert words <= MOST_WORDS, f"{path.name} has {words} words"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
+def test_says_time_and_needs_and_ends_with_terms(path: Path) -> None:
+    first, *_, last = prose(path)
+    assert "**Time:**" in first and "**Needs:**" in first
+    assert "| 中文 |" in last and "**Read on:**" in last
+
+
+def test_the_book_runs_where_no_tap_can_be_made() -> None:
+    """Stored outputs come from a run with one: what a live cell prints is true of the recording, too."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, CHAPTERS)]
+    done = subprocess.run(
+        command,
+        cwd=BOOK.parent,
+        env={**os.environ, "LABSTACK_NO_TAP": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def run_with(gap: str, chapter: str, folder: Path) -> NotebookNode:
+    """Run a copy of a chapter in which the gap is filled like this, in a copy of the book."""
+    copy = folder / "book"
+    shutil.copytree(BOOK, copy, ignore=shutil.ignore_patterns("mystack", "__pycache__", ".ipynb_checkpoints"))
+    (path,) = copy.glob(f"{chapter}-*.ipynb")
+    notebook = read(path)
+    (cell,) = (cell for cell in notebook.cells if GAP in cell.source)
+    cell.source = cell.source.replace(GAP, gap)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(copy)}}).execute()
+    return notebook
+
+
+def shown(notebook: NotebookNode) -> str:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "\n".join(output.data["text/plain"] for output in outputs if "data" in output)
+
+
+RIGHT = {
+    "00": ("header_length", "return (first & 0x0F) * 4"),
+    "01": ("ack_number", "return (seq + length + syn + fin) % 2**32"),
+}
+WRONG = {
+    "00": ("return first & 0x0F", "✗ 0x45, a header without options: expected 20, yours says 5"),
+    "01": ("return seq + length", "✗ a SYN with number 1000: expected 1001, yours says 1000"),
+}
+
+
+@pytest.mark.parametrize("chapter", RIGHT)
+def test_a_right_answer_is_the_readers_own(
+    chapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABSTACK_NO_TAP", "1")
+    name, answer = RIGHT[chapter]
+    text = shown(run_with(answer, chapter, tmp_path))
+    assert f"{name} is yours. It is kept in mystack/{name}.py." in text and "✗" not in text
+    assert answer in (tmp_path / "book" / "mystack" / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize("chapter", WRONG)
+def test_a_wrong_answer_is_told_and_the_chapter_goes_on(
+    chapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABSTACK_NO_TAP", "1")
+    answer, told = WRONG[chapter]
+    text = shown(run_with(answer, chapter, tmp_path))
+    assert told in text and "the book's own answer stands in" in text
+    assert not (tmp_path / "book" / "mystack").exists()
