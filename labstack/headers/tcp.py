@@ -28,7 +28,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from labstack.core.checksum import Buffer, checksum, finish, ones_sum
+from labstack.core.checksum import Buffer, finish, ones_sum
 from labstack.core.events import Rule
 from labstack.headers.header import Field, HeaderError
 
@@ -172,7 +172,7 @@ def parse_quoted(data: Buffer, offset: int = 0) -> tuple[int, int, int]:
 
 def verify(segment: Buffer, pseudo_sum: int) -> bool:
     """Whether a segment, header and payload, fits its checksum."""
-    return checksum(segment, pseudo_sum) == 0
+    return ones_sum(segment, pseudo_sum) == 0xFFFF
 
 
 def flag_names(flags: int) -> str:

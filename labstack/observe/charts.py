@@ -37,18 +37,10 @@ def as_flow(of: object) -> Flow:
     if isinstance(of, tuple) and len(of) == 4:
         src, src_port, dst, dst_port = of
         return (_address(src), int(src_port), _address(dst), int(dst_port))
-    local, peer = getattr(of, "getsockname", None), getattr(of, "getpeername", None)
-    if not (callable(local) and callable(peer)):
-        raise ValueError(
-            f"{of!r} is neither a socket nor a flow: pass a connected socket, or one of trace.flows"
-        )
-    try:
-        (src, src_port), (dst, dst_port) = local()[:2], peer()[:2]
-    except OSError as error:
-        raise ValueError(
-            f"the socket is not connected any more ({error}): pass one of trace.flows"
-        ) from error
-    return (_address(src), int(src_port), _address(dst), int(dst_port))
+    flow: Flow | None = getattr(of, "flow", None)
+    if flow is None:
+        raise ValueError(f"{of!r} was never connected: pass a socket that was, or one of trace.flows")
+    return flow
 
 
 def _address(value: object) -> IPAddress:

@@ -62,7 +62,7 @@ class Packet:
     receiver: str
     sent: int
     departed: int
-    frame: bytes
+    frame: bytes = field(repr=False)
     event: int
     arrived: int | None = None
     fate: str = ON_ITS_WAY

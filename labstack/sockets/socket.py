@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 CALL = Rule("socket.call", "a program calls", "POSIX.1-2017, sockets")
 
+# As plain numbers: Python's own are enums, whose arithmetic costs more than the call.
+MSG_PEEK = int(posix.MSG_PEEK)
+
 T = TypeVar("T")
 Address = tuple[str, int]
 
@@ -110,6 +113,13 @@ class Socket:
         if peer is None or (connection is not None and connection.state in (State.SYN_SENT, State.CLOSED)):
             raise _error(errno.ENOTCONN)
         return str(peer[0]), peer[1]
+
+    @property
+    def flow(self) -> tuple[IPAddress, int, IPAddress, int] | None:
+        """By what its connection is known: own address and port, the peer's address and port. Still there
+        when it is closed; None if it was never connected."""
+        part = self._connection or self._endpoint
+        return (*part.local, *part.peer) if part is not None and part.peer is not None else None
 
     def setsockopt(self, level: int, option: int, value: int | bytes, optlen: int | None = None) -> None:
         """SO_REUSEADDR, SO_BROADCAST, SO_KEEPALIVE (kept, no effect yet), SO_RCVBUF, SO_SNDBUF, TCP_NODELAY,
@@ -308,7 +318,7 @@ class Socket:
                 return b""
             self._call("recv", size=size)
             try:
-                return connection.read(size, bool(flags & posix.MSG_PEEK))
+                return connection.read(size, bool(flags & MSG_PEEK))
             finally:
                 self._stack.events.cause = 0
 
@@ -376,7 +386,7 @@ class Socket:
             self._raise_error()
             if not endpoint.queue:
                 raise _error(errno.EBADF)
-            data, (address, port) = endpoint.queue[0] if flags & posix.MSG_PEEK else endpoint.take()
+            data, (address, port) = endpoint.queue[0] if flags & MSG_PEEK else endpoint.take()
             return data[:size], (str(address), port)
 
         return self._when(

@@ -185,9 +185,7 @@ class Lab:
         """Start it, and wait until it answers at the address that it prints."""
         self.compose("up", "-d")
         self.container = self.compose("ps", "-q", "lab").strip()
-        printed = (
-            rf"(http://127\.0\.0\.1:{self.env['LABSTACK_PORT']})/lab/tree/book/index\.ipynb\?token=(\w+)"
-        )
+        printed = r"(http://127\.0\.0\.1:\d+)/lab/tree/book/index\.ipynb\?token=(\w+)"
 
         def address() -> re.Match[str] | None:
             return re.search(printed, self.compose("logs", "--no-color"))
@@ -256,7 +254,9 @@ def lab(engine: tuple[Environment, bool], tmp_path_factory: pytest.TempPathFacto
 
 
 def test_only_this_machine_reaches_it_and_only_with_the_token(lab: Lab) -> None:
-    assert lab.docker("port", lab.container).split()[-1] == f"127.0.0.1:{lab.env['LABSTACK_PORT']}"
+    here = f"127.0.0.1:{lab.env['LABSTACK_PORT']}"
+    assert lab.docker("port", lab.container).split()[-1] == here
+    assert set(re.findall(r"http://(127\.0\.0\.1:\d+)", lab.compose("logs", "--no-color"))) == {here}
     assert lab.ask("/api/contents", token=False)[0] == 403
     assert lab.ask("/api/contents/book")[0] == 200
 

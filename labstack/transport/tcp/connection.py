@@ -105,7 +105,7 @@ class Connection:
         """Connect: send a SYN. Raises OSError when there is no way to the peer."""
         self._move(Input.ACTIVE_OPEN)
         try:
-            self._find_mss()
+            self._look_at_the_way()
             self._send_syn(rules.ACTIVE_OPEN)
         except OSError:
             self._finish(0)
@@ -113,7 +113,7 @@ class Connection:
 
     def accept_syn(self, header: Header) -> None:
         """A listener got this SYN: answer it. Raises OSError when there is no way to the peer."""
-        self._find_mss()
+        self._look_at_the_way()
         self._move(Input.PASSIVE_OPEN)
         self._read_syn(header)
         self._answer_syn(rules.PASSIVE_OPEN)
@@ -154,7 +154,7 @@ class Connection:
             raise BrokenPipeError(errno.EPIPE, "the connection is closed for writing")
         taken = self.flight.sender.write(data)
         if self.state in CAN_SEND:
-            self.flight.output(rules.DATA, self.transmitter.offload)
+            self.flight.output(rules.DATA)
         return taken
 
     def shutdown(self) -> None:
@@ -167,7 +167,7 @@ class Connection:
         elif self.state in CAN_SEND:
             self._move(Input.CLOSE)
             self.flight.sender.finish()
-            self.flight.output(rules.CLOSE, self.transmitter.offload)
+            self.flight.output(rules.CLOSE)
 
     def close(self) -> None:
         """The program lets go of the connection. What it has written is still delivered; what it has not read
@@ -229,7 +229,7 @@ class Connection:
             else:
                 self.node.drop(rules.AFTER_FIN, **self.names)
         if self.state in HAS_FLIGHT:
-            self.flight.output(rules.DATA, self.transmitter.offload)
+            self.flight.output(rules.DATA)
 
     def _acceptable(self, seq: int, length: int) -> bool:
         """RFC 9293 §3.10.7.4, the table of four cases: does any of it lie in the window?"""
@@ -267,7 +267,7 @@ class Connection:
         else:
             self._challenge(rules.OLD_OR_EARLY)
         if self.state in HAS_FLIGHT:
-            self.flight.output(rules.DATA, self.transmitter.offload)
+            self.flight.output(rules.DATA)
 
     def _on_old_syn(self, header: Header) -> None:
         """The SYN that opened this connection comes again, or another one does."""
@@ -302,7 +302,7 @@ class Connection:
             if len(data) or flags & FIN:
                 self._process_text(seq_add(header.seq, 1), data, flags & FIN != 0)
             if self.state in HAS_FLIGHT:
-                self.flight.output(rules.DATA, self.transmitter.offload)
+                self.flight.output(rules.DATA)
         else:
             # Both ends connect at the same time: answer the SYN, and keep the own number.
             self._read_syn(header)
@@ -385,9 +385,12 @@ class Connection:
             self._delayed_ack.set(self.node.clock.now + self.config.delayed_ack)
 
     # --- the handshake
-    def _find_mss(self) -> None:
-        """The largest payload to receive: what fits the first link's frames, or less (RFC 9293 §3.7.1)."""
-        largest = min(self.transmitter.mtu - LENGTH, MAX_FIELD)
+    def _look_at_the_way(self) -> None:
+        """The largest payload to receive is what fits the first link's frames, or less (RFC 9293 §3.7.1).
+        Should the way change later to a device that offloads less, that device's driver cuts what is too
+        long."""
+        mtu, self.flight.offload = self.transmitter.find_way()
+        largest = min(mtu - LENGTH, MAX_FIELD)
         self._own_mss = min(self.config.mss or largest, largest)
 
     def _read_syn(self, header: Header) -> None:
@@ -451,9 +454,7 @@ class Connection:
         size = len(segment.data)
         if size and segment.push:
             flags |= PSH
-        self._send(
-            flags, segment.seq, why, segment.data, self.mss if size and self.transmitter.offload else 0
-        )
+        self._send(flags, segment.seq, why, segment.data, self.mss if size and self.flight.offload else 0)
 
     def _send_ack(self, why: Rule) -> None:
         self._send(ACK, self.flight.sender.snd_nxt, why)

@@ -59,6 +59,8 @@ class Flight:
         self.recovery: Recovery
         self.congestion: CongestionControl
         self.mss = 0
+        self.offload = 0
+        """The largest payload that the device takes in one piece; 0: one segment at a time."""
         self.open = False
         self.orphan = False
         """The program has closed: nobody waits for what is under way."""
@@ -135,16 +137,15 @@ class Flight:
             self._retransmit(rules.FAST_RETRANSMIT)
 
     # --- sending
-    def output(self, why: Rule, offload: int = 0) -> None:
-        """Send what may be sent now: first what is lost, then what is new. `offload`: the largest piece that
-        the device takes at once, in bytes, if it is more than a segment."""
+    def output(self, why: Rule) -> None:
+        """Send what may be sent now: first what is lost, then what is new."""
         recovery, sender, congestion, mss = self.recovery, self.sender, self.congestion, self.mss
         while recovery.next_lost() is not None:
             if recovery.in_flight and recovery.in_flight + mss > congestion.cwnd:
                 break
             self._retransmit(rules.RETRANSMIT)
         else:
-            limit = offload - offload % mss if offload > mss else mss
+            limit = max(self.offload - self.offload % mss, mss)
             while (segment := sender.next_segment(congestion.cwnd - recovery.in_flight, limit)) is not None:
                 self._transmit(segment, why)
         unsent = sender.unsent

@@ -148,7 +148,7 @@ class Tcp:
         connection = self.connections.get((dst, header.dst_port, src, header.src_port))
         used: int | None = None
         if connection is not None:
-            if not self._is_reopening(connection, header):
+            if connection.state is not State.TIME_WAIT or not self._is_reopening(connection, header):
                 connection.receive(header, data)
                 return None
             used = connection.flight.sender.snd_nxt
@@ -166,7 +166,7 @@ class Tcp:
     def _is_reopening(self, connection: Connection, header: Header) -> bool:
         """A SYN for a connection in TIME-WAIT, newer than all it has seen: the old one makes way (RFC 9293
         §3.6.1)."""
-        if connection.state is not State.TIME_WAIT or header.flags & (SYN | ACK | RST) != SYN:
+        if header.flags & (SYN | ACK | RST) != SYN:
             return False
         if not seq_lt(connection.receiver.rcv_nxt, header.seq):
             return False

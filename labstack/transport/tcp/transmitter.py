@@ -30,20 +30,10 @@ class Transmitter:
         self._dst, self._dst_port = peer
         self._pseudo = network.pseudo_sum(local[0], peer[0], PROTO_TCP, 0)
 
-    @property
-    def offload(self) -> int:
-        """The largest payload that the way to the peer takes in one piece, in bytes; 0: one MSS at a time.
-        Also when there is no way at present."""
-        try:
-            return self.network.offload(self._dst)
-        except OSError:
-            return 0
-
-    @property
-    def mtu(self) -> int:
-        """The largest segment, header included, that reaches the peer uncut, in bytes. Raises OSError without
-        a way."""
-        return self.network.mtu(self._dst)
+    def find_way(self) -> tuple[int, int]:
+        """The largest segment, header included, that reaches the peer uncut, and the largest payload that the
+        way takes in one piece (0: one MSS at a time), in bytes. Raises OSError without a way."""
+        return self.network.mtu(self._dst), self.network.offload(self._dst)
 
     def send(
         self,
