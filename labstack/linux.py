@@ -82,12 +82,12 @@ class LinuxPeer:
         self.way: Way = self._namespace.way
         self._end = weakref.finalize(self, Namespace.close, self._namespace)  # also at the interpreter's exit
         try:
-            self.tap = self._make_tap(name, queue)
+            self.tap = self._make_tap(name, own, queue)
         except BaseException:
             self._end()
             raise
 
-    def _make_tap(self, name: str, queue: int) -> str:
+    def _make_tap(self, name: str, own: InterfaceAddress, queue: int) -> str:
         namespace = self._namespace
         try:
             _, (namespace.tun,) = namespace.ask("tun", path=TUN)
@@ -105,6 +105,7 @@ class LinuxPeer:
             name=name,
             address=self.address,
             length=self.length,
+            network=str(own.prefix),
             mtu=self.mtu,
             queue=queue,
             own=self.way != "container",

@@ -166,7 +166,7 @@ def ports(protocol: str) -> set[int]:
     return found
 
 
-def configure(name: str, address: str, length: int, mtu: int, queue: int, own: bool) -> None:
+def configure(name: str, address: str, length: int, network: str, mtu: int, queue: int, own: bool) -> None:
     """Bring the interface up with this address, and say nothing on it that nobody asked for."""
     if not own and taken(address):
         raise FileExistsError(errno.EEXIST, f"{address} is an address here already: choose another")
@@ -179,10 +179,8 @@ def configure(name: str, address: str, length: int, mtu: int, queue: int, own: b
     ]
     if own:
         commands.append("link set dev lo up")
-        # Each connection starts afresh, not from what an earlier one measured; and with Linux's usual
-        # congestion control, also where the machine's is another.
+        # Each connection is to start afresh, not from what an earlier one measured.
         write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
-        write("/proc/sys/net/ipv4/tcp_congestion_control", "cubic")
     try:
         ip = ["ip", "-batch", "-"]
         subprocess.run(ip, input="\n".join(commands), capture_output=True, text=True, check=True)
@@ -190,6 +188,10 @@ def configure(name: str, address: str, length: int, mtu: int, queue: int, own: b
         raise FileNotFoundError(errno.ENOENT, "there is no ip: install iproute2") from None
     except subprocess.CalledProcessError as error:
         raise OSError(errno.EINVAL, f"{name} cannot be set up: {error.stderr.strip()}") from None
+    # Linux's usual congestion control, also where the machine's is another. It is asked for on the route, for
+    # a namespace may not set all that it may use. A kernel without CUBIC keeps its own.
+    route = f"ip route change {network} dev {name} proto kernel scope link src {address} congctl cubic"
+    subprocess.run(route.split(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
 def taken(address: str) -> bool:

@@ -40,6 +40,7 @@ class Namespace:
         self._control = control
         self._numbers = count(1)
         self._one_at_a_time = threading.Lock()
+        self._made_by = os.getpid()
 
     def ask(
         self, do: str, descriptors: Sequence[int] = (), **request: object
@@ -47,6 +48,8 @@ class Namespace:
         """Have something done there. Returns the answer and its descriptors; raises OSError with what came of
         it."""
         with self._one_at_a_time:
+            if self._control.fileno() < 0:
+                raise OSError("this LinuxPeer is closed: make a new one")
             number = next(self._numbers)
             message = json.dumps({"number": number, "do": do, **request}).encode()
             try:
@@ -72,7 +75,12 @@ class Namespace:
     def close(self) -> None:
         """End it, with all that runs in it."""
         with self._one_at_a_time:
+            if os.getpid() == self._made_by:
+                # Closing is not enough where a process that we forked has the socket as well.
+                self._control.shutdown(socket.SHUT_RDWR)
             self._control.close()
+        if os.getpid() != self._made_by:
+            return  # we are that process: it is not ours to end
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

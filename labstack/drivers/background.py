@@ -7,8 +7,8 @@ thread after it.
 from __future__ import annotations
 
 import errno
-import os
 import select
+import socket
 import sys
 import threading
 import weakref
@@ -44,18 +44,19 @@ class Background(threading.Thread):
         super().__init__(name="labstack", daemon=True)
         self._driver = driver
         self._stopping = False
-        self._wake_in, self._wake_out = os.pipe()
-        os.set_blocking(self._wake_in, False)
-        os.set_blocking(self._wake_out, False)
+        # Not bare descriptors: once closed, their numbers could be those of somebody else's file.
+        self._woken, self._waking = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waking.setblocking(False)
         others = [t for t in threading.enumerate() if isinstance(t, Background)]
         self._interval_before: float = others[0]._interval_before if others else sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL)
 
     def wake(self) -> None:
         try:
-            os.write(self._wake_out, b"\0")
-        except BlockingIOError:
-            pass  # so full that it will wake without us
+            self._waking.send(b"\0")
+        except OSError:
+            pass  # so full that it will wake without us, or ended in this moment
 
     def stop(self) -> None:
         self._stopping = True
@@ -74,8 +75,8 @@ class Background(threading.Thread):
         finally:
             if not any(isinstance(t, Background) and t is not self for t in threading.enumerate()):
                 sys.setswitchinterval(self._interval_before)
-            os.close(self._wake_in)
-            os.close(self._wake_out)
+            self._woken.close()
+            self._waking.close()
 
     def _serve(self) -> None:
         ready: list[int] = []
@@ -86,7 +87,7 @@ class Background(threading.Thread):
             if wait_for is None:
                 return
             descriptors, seconds = wait_for
-            descriptors.append(self._wake_in)
+            descriptors.append(self._woken.fileno())
             try:
                 ready = _wait(descriptors, seconds)
             except OSError as error:
@@ -96,8 +97,8 @@ class Background(threading.Thread):
                 driver.forget_closed()
                 ready = []
                 del driver
-            if self._wake_in in ready:
-                os.read(self._wake_in, 4096)
+            if self._woken.fileno() in ready:
+                self._woken.recv(4096)
 
 
 def _wait(descriptors: list[int], seconds: float | None) -> list[int]:
