@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import select
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
+from labstack.bare import BareLoop
 from labstack.core.addresses import MAC, IPv4Address
-from labstack.core.checksum import Buffer, ones_sum
 from labstack.headers.ethernet import ETHERTYPE_IPV4, Ethernet
 from labstack.headers.ipv4 import PROTO_TCP, IPv4, pseudo_sum
 from labstack.headers.tcp import ACK, TCP, verify
@@ -31,7 +30,6 @@ from labstack.network import Network
 SECONDS = 2.0
 """How long each rate over the TAP is measured."""
 PAYLOAD = 1460
-PIECE = 44 * PAYLOAD
 FRAMES = 2_000
 
 # Programs for the Linux side: plain Python, and cheap, for each call moves a megabyte. cubic, for a default
@@ -58,22 +56,6 @@ while True:
             connection.sendall(block)
     except OSError:
         connection.close()
-"""
-# Frames as fast as the kernel takes them, straight onto the TAP, for the bare loop to read.
-_BLAST = """
-import socket, struct, sys
-size, piece = int(sys.argv[1]), int(sys.argv[2])
-link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-link.setsockopt(263, 15, 1)                      # SOL_PACKET, PACKET_VNET_HDR
-link.bind(("tap0", 0))
-virtio = struct.pack("<BBHHHH", 1, 1, 54, piece, 34, 16) if piece else bytes(10)
-head = bytes.fromhex(sys.argv[3])
-frame = virtio + head + bytes(size - len(head))
-while True:
-    try:
-        link.send(frame)
-    except OSError:
-        pass
 """
 
 
@@ -121,55 +103,19 @@ def _tap_rates(seconds: float, offload: bool) -> tuple[float, float]:
     return into, out
 
 
-def _bare_frame(size: int, piece: int) -> bytes:
-    """The front of a TCP frame with `size` bytes of payload, which no one will want."""
-    src, dst = IPv4Address(b"\xc0\xa8\x4d\x01"), IPv4Address(b"\xc0\xa8\x4d\x02")
-    ethernet = Ethernet(MAC(b"\x02\0\0\0\0\x99"), MAC(b"\x02\0\0\0\0\x98"), ETHERTYPE_IPV4).pack()
-    ip = IPv4(src, dst, PROTO_TCP, 40 + size).pack()
-    total = pseudo_sum(src, dst, PROTO_TCP, 20 + size)
-    tcp = TCP(1, 2, 0, 0, ACK, 65535)
-    if piece:
-        tcp.checksum = total % 0xFFFF
-        return ethernet + ip + tcp.pack()
-    return ethernet + ip + tcp.pack(total, bytes(size))
-
-
 def _bare_rates(seconds: float, offload: bool) -> tuple[float, float]:
-    """Gbit/s of payload that a bare loop reads from the TAP, and writes to it."""
-    payload, piece = (PIECE, PAYLOAD) if offload else (PAYLOAD, 0)
-    head = _bare_frame(payload, piece)
-    with LinuxPeer() as linux:
-        tap = linux.device(offload=offload)
-        descriptor = tap.fileno()
-        linux.run([sys.executable, "-c", _BLAST, str(payload + 54), str(piece), head.hex()])
-        virtio, buffer = bytearray(10), memoryview(bytearray(1 << 17))
-        into: list[Buffer] = [virtio, buffer]
-        select.select([descriptor], [], [], 10)
-        count, started = 0, time.perf_counter()
-        while time.perf_counter() - started < seconds:
-            for _ in range(64):
-                try:
-                    length = os.readv(descriptor, into) - 10
-                except BlockingIOError:
-                    select.select([descriptor], [], [], 1)
-                    break
-                count += max(length - 54, 0)
-                if not offload:
-                    ones_sum(buffer[:length])
-        read = _rate(count, started)
-    with LinuxPeer() as linux:
-        tap = linux.device(offload=offload)
-        block = bytes(payload)
-        count, started = 0, time.perf_counter()
-        while time.perf_counter() - started < seconds:
-            for _ in range(64):
-                if not offload:
-                    ones_sum(block)
-                tap.transmit(head, block, piece)
-                count += payload
-        written = _rate(count, started)
-        tap.close()
-    return read, written
+    """Gbit/s of payload that the bare loop takes from Linux, and sends to it."""
+    rates = []
+    for program, port in ((_SOURCE, 5002), (_SINK, 5001)):
+        with LinuxPeer() as linux:
+            linux.run([sys.executable, "-c", program])
+            linux.wait_for_port(port)
+            with closing(linux.device(offload=offload)) as tap:
+                loop = BareLoop(tap, linux.host_address, linux.address)
+                loop.open(port)
+                move = loop.receive if port == 5002 else loop.send
+                rates.append(move(seconds, offload) * 8 / 1e9)
+    return rates[0], rates[1]
 
 
 def _simulated() -> float:

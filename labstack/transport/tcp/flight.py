@@ -140,6 +140,8 @@ class Flight:
     def output(self, why: Rule) -> None:
         """Send what may be sent now: first what is lost, then what is new."""
         recovery, sender, congestion, mss = self.recovery, self.sender, self.congestion, self.mss
+        if not recovery.outstanding and not sender.unsent:
+            return  # as on the receiving side of most connections
         while recovery.next_lost() is not None:
             if recovery.in_flight and recovery.in_flight + mss > congestion.cwnd:
                 break

@@ -11,6 +11,8 @@ from enum import Enum
 class State(Enum):
     """What both ends know of each other."""
 
+    __hash__ = object.__hash__  # each member exists once; the inherited hash is of its name, and slow
+
     CLOSED = "CLOSED"
     LISTEN = "LISTEN"
     SYN_SENT = "SYN-SENT"
