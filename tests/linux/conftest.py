@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -58,8 +59,12 @@ class Parent:
 
     def __init__(self, code: str, *before: str) -> None:
         self.mark = uuid.uuid4().hex
+        # From a file: as an argument, the code would stand in the list of processes, and be found there.
+        self._code = tempfile.NamedTemporaryFile("w", suffix=".py")  # noqa: SIM115
+        self._code.write(code)
+        self._code.flush()
         self.process = subprocess.Popen(
-            [*before, sys.executable, "-c", code],
+            [*before, sys.executable, self._code.name],
             cwd=ROOT,
             env={**os.environ, MARK: self.mark, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
@@ -77,6 +82,7 @@ class Parent:
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
+        self._code.close()
 
 
 @pytest.fixture
