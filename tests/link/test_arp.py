@@ -223,11 +223,18 @@ def test_the_cache_is_bounded_and_forgets_the_least_recently_learned():
     for at, address in enumerate(addresses[:3]):
         cache.learn(address, MAC_2, at)
     cache.learn(addresses[0], MAC_3, 3)  # heard again: no longer the oldest
-    cache.learn(addresses[3], MAC_2, 4)
+    assert cache.learn(addresses[3], MAC_2, 4) == addresses[1], "it says who had to go"
     assert cache.look_up(addresses[1], 5) is None
     assert cache.look_up(addresses[0], 5) == MAC_3
     assert [str(a) for a, _, _ in cache.entries(5)] == ["10.0.0.2", "10.0.0.0", "10.0.0.3"]
-    assert cache.evicted == 1
+
+
+def test_a_host_counts_whom_its_cache_had_to_forget():
+    with Network() as net:
+        peer = Peer(net, arp_cache=lambda: ArpCache(limit=2))
+        for k in range(5):
+            say(peer, sender_ip=IPv4Address(bytes([10, 0, 0, 10 + k])))
+        assert dict(peer.host.counters) == {"arp.evicted": 3}
 
 
 def test_a_lost_question_is_asked_again():
