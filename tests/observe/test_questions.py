@@ -173,6 +173,15 @@ def test_a_right_part_is_used_and_kept(tmp_path: Path) -> None:
     ).read_text() == "def mine(number: int) -> int:\n    return number + number\n"
 
 
+def test_a_right_part_that_cannot_be_kept_is_right_all_the_same(tmp_path: Path) -> None:
+    def mine(number: int) -> int:
+        return number + number
+
+    (tmp_path / "mystack").write_text("a file where a folder should be")
+    verdict = judge(mine, double, CASES, keep=tmp_path / "mystack")
+    assert verdict.right and str(verdict).splitlines()[-1] == "mine is yours."
+
+
 def test_without_widgets_there_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     assert layers()._repr_mimebundle_() == {"text/plain": str(layers())}

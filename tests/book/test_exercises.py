@@ -1,0 +1,90 @@
+"""What the exercises claim is what comes of doing them. The chapters' own cells are run, by their ids."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from book.normalise import BOOK, read
+from labstack import Network
+from labstack.headers.tcp import RST
+from labstack.link.arp import ArpCache
+from labstack.linux import LinuxPeer
+from labstack.observe.trace import Trace
+
+SETUP = ("imports", "world-code", "ack-check", "segments", "toy-tcp", "fetch")
+
+
+def cells(chapter: str, *ids: str) -> Iterator[str]:
+    (path,) = BOOK.glob(f"{chapter}-*.ipynb")
+    found = {cell.id: cell.source for cell in read(path).cells}
+    return (found[id] for id in ids)
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Chapter 01 up to the point where the page has been fetched, with the book's answer in the gap."""
+    monkeypatch.syspath_prepend(str(BOOK))
+    names: dict[str, Any] = {"ack_number": lambda *_: ...}
+    for source in cells("01", *SETUP):
+        exec(source, names)
+    return names
+
+
+def retransmissions(trace: Trace) -> list[float]:
+    """When a segment was sent again, in seconds after the first time."""
+    times = [p.seconds for p in trace.packets if p.retransmission]
+    first = next(p.seconds for p in trace.packets if p.tcp and p.sender in ("server", "linux"))
+    return [time - first for time in times]
+
+
+def test_00_two_forgetful_caches_take_twelve_frames() -> None:
+    class Forgetful(ArpCache):
+        def look_up(self, address: object, now: int) -> None:
+            return None
+
+    with Network(seed=1) as net:
+        a = net.host("a", "10.0.0.1/24", arp_cache=Forgetful)
+        b = net.host("b", "10.0.0.2/24", arp_cache=Forgetful)
+        trace = net.capture(net.wire(a, b, delay="10 ms"))
+        a.ping("b", times=2)
+        assert len(trace) == 12
+
+
+def test_01_the_fin_takes_the_number_between_frames_9_and_10(toy: dict[str, Any]) -> None:
+    trace = toy["trace"]
+    assert [trace[n].relative_ack for n in (9, 10)] == [45, 46]
+    assert "FIN" in trace[8].flags and trace[8].payload_length == 0
+
+
+def test_01_a_syn_that_is_not_acknowledged_is_reset_and_sent_again(toy: dict[str, Any]) -> None:
+    toy["ack_number"] = lambda seq, length, syn, fin: seq + length
+    _, you, trace = toy["world"]()
+    with you.raw(6) as below, pytest.raises(TimeoutError):
+        toy["ToyTCP"](below, "10.0.0.2").fetch(toy["REQUEST"])
+    assert [bool(trace[n].tcp.flags & RST) for n in (7, 8)] == [True, True]
+    assert retransmissions(trace) == pytest.approx([1, 3, 7])
+
+
+@pytest.mark.linux
+def test_01_linux_does_exactly_the_same(toy: dict[str, Any]) -> None:
+    toy["ack_number"] = lambda seq, length, syn, fin: seq + length
+    with LinuxPeer() as linux:
+        toy["live"].serve(linux, {"index.html": b"Hello\n"})
+        host = linux.host()
+        trace = host.capture("linux")
+        with host.raw(6) as below, pytest.raises(TimeoutError):
+            toy["ToyTCP"](below, linux.address).fetch(toy["REQUEST"])
+    assert sum(bool(p.tcp and p.tcp.flags & RST) for p in trace.packets) == 2
+    times = retransmissions(trace)
+    # Linux sets its timers to a clock of its own, and a busy machine runs them late.
+    assert len(times) == 3 and all(1.5 < later / sooner < 4 for sooner, later in pairwise(times))
+
+
+def test_01_closing_with_three_segments_takes_eleven_frames(toy: dict[str, Any]) -> None:
+    (source,) = cells("01", "toy-tcp")
+    assert "            if data or flags & FIN:\n" in source
+    exec(source.replace("if data or flags & FIN:", "if data and not flags & FIN:"), toy)
+    exec(next(cells("01", "fetch")), toy)
+    assert len(toy["trace"]) == 11
