@@ -9,10 +9,23 @@ with Network(seed=7) as net:
 
 from labstack.core.clock import Deadlock
 from labstack.host import Host
+from labstack.linux import LinuxPeer
 from labstack.network import Network
 from labstack.physical.faults import ack, data_segment, fin, frame, syn
 from labstack.physical.wire import Wire
 from labstack.transport.tcp.config import TcpConfig
 
 __version__ = "0.1.0"
-__all__ = ["Deadlock", "Host", "Network", "TcpConfig", "Wire", "ack", "data_segment", "fin", "frame", "syn"]
+__all__ = [
+    "Deadlock",
+    "Host",
+    "LinuxPeer",
+    "Network",
+    "TcpConfig",
+    "Wire",
+    "ack",
+    "data_segment",
+    "fin",
+    "frame",
+    "syn",
+]

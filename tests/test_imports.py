@@ -183,7 +183,8 @@ def nothing_comes_from_outside(modules: list[Module]) -> Iterator[str]:
             top = found.module.partition(".")[0]
             if top in {*sys.stdlib_module_names, "labstack"}:
                 continue
-            if module.part != "observe" or top not in DRAWING:
+            beside_scapy = module.path.name == "bench.py" and top == "scapy"
+            if (module.part != "observe" or top not in DRAWING) and not beside_scapy:
                 yield f"{module.where}:{found.line} imports {top}; labstack needs the standard library alone."
             elif found.when == "loading":
                 yield f"{module.where}:{found.line} imports {top} while loading; import it where it draws."

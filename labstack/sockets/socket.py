@@ -309,12 +309,11 @@ class Socket:
         if self.type == posix.SOCK_DGRAM:
             return self.recvfrom(size, flags)[0]
         connection = self._connected()
-        if self._read_shut and not connection.receiver.available:
-            return b""
 
         def read() -> bytes:
             if not connection.receiver.available:
-                self._raise_error()
+                if not self._read_shut:
+                    self._raise_error()
                 return b""
             self._call("recv", size=size)
             try:
@@ -322,9 +321,10 @@ class Socket:
             finally:
                 self._stack.events.cause = 0
 
-        return self._when(
-            connection.can_read, read, connection.readable, f"bytes from {connection.names['peer']}"
-        )
+        def ready() -> bool:
+            return self._read_shut or connection.can_read()
+
+        return self._when(ready, read, connection.readable, f"bytes from {connection.names['peer']}")
 
     def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """`recv` into a buffer; how many bytes that was."""
