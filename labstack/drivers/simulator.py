@@ -239,18 +239,17 @@ class Simulator:
             while not ready():
                 woken = False
                 with _waiting(waiters, wake):
-                    while not woken:
-                        if deadline is None and not self._waiting_calls:
-                            raise Deadlock(self._who_waits(what))
-                        if self.step(end):
-                            continue
-                        self.now = max(self.now, end)
-                        if deadline is None:
-                            text = (
-                                f"nothing came of waiting for {what} in {show_time(PATIENCE)} of virtual time"
-                            )
-                            raise TimeoutError(text)
-                        return ready()
+                    step = self.step
+                    while not woken and (self._waiting_calls or deadline is not None):
+                        if not step(end):
+                            self.now = max(self.now, end)
+                            if deadline is None:
+                                raise TimeoutError(
+                                    f"nothing came of waiting for {what} in {show_time(PATIENCE)}"
+                                )
+                            return ready()
+                if not woken:
+                    raise Deadlock(self._who_waits(what))
         return True
 
     def _wait(

@@ -119,11 +119,6 @@ class TCP:
         flags = word & _FLAG_MASK
         return cls(src_port, dst_port, seq, ack, flags, window, found, urgent, options, header_length)
 
-    @property
-    def packed_length(self) -> int:
-        """How many bytes `pack` gives."""
-        return LENGTH + len(self.options) + -len(self.options) % 4
-
     def pack(self, pseudo_sum: int | None = None, payload: Buffer = b"") -> bytes:
         """The header's bytes with their checksum for this payload, `pseudo_sum` being the sum of the
         pseudo-header; without one, with the checksum field as it stands. Options are padded with zeros to a

@@ -18,8 +18,7 @@ from labstack.core.addresses import BROADCAST, MAC, InterfaceAddress, IPAddress
 from labstack.core.checksum import Buffer
 from labstack.core.events import Rule
 from labstack.core.node import Node
-from labstack.headers.ethernet import LENGTH, Ethernet
-from labstack.headers.header import HeaderError
+from labstack.headers.ethernet import LENGTH, TRUNCATED
 from labstack.physical.device import Device
 
 NOT_FOR_ME = Rule("ethernet.not_for_me", "the frame is addressed to another machine", "IEEE 802.3 §4.1.2")
@@ -101,21 +100,20 @@ class Interface:
         self.received_frames += 1
         self.received_bytes += len(frame)
         node = self.node
-        try:
-            header = Ethernet.parse(frame)
-        except HeaderError as error:
-            node.drop(error.rule, interface=self.name)
+        if len(frame) < LENGTH:
+            node.drop(TRUNCATED, interface=self.name)
             return
-        dst = header.dst
+        # Of the header, only this is needed here: whom the frame is for, and what is inside.
         to_group = False
-        if dst != self._mac:
-            to_group = dst.is_group
+        if frame[:6] != self._mac:
+            to_group = bool(frame[0] & 1)
             if not (to_group or self.promiscuous):
-                node.drop(NOT_FOR_ME, interface=self.name, dst=bytes(dst))
+                node.drop(NOT_FOR_ME, interface=self.name, dst=bytes(frame[:6]))
                 return
-        handler = self.handlers.get(header.ethertype)
+        ethertype = frame[12] << 8 | frame[13]
+        handler = self.handlers.get(ethertype)
         if handler is None:
-            node.drop(UNKNOWN_TYPE, interface=self.name, ethertype=header.ethertype)
+            node.drop(UNKNOWN_TYPE, interface=self.name, ethertype=ethertype)
             return
         handler(self, memoryview(frame)[LENGTH:], segment_size, to_group)
 

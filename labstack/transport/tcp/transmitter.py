@@ -12,6 +12,7 @@ from labstack.core.checksum import Buffer
 from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.headers.ipv4 import PROTO_TCP
+from labstack.headers.tcp import LENGTH
 from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer
 from labstack.transport.tcp import rules
@@ -52,7 +53,9 @@ class Transmitter:
         Raises OSError when there is no way to the peer.
         """
         header = Header(self._src_port, self._dst_port, seq, ack, flags, window, 0, 0, options)
-        total = self._pseudo + header.packed_length + len(data)
+        total = self._pseudo + LENGTH + len(data)
+        if options:
+            total += len(options)
         if segment_size:
             header.checksum = total % 0xFFFF
             packed = header.pack()
