@@ -1,7 +1,8 @@
-"""What the tests of the stack play with: a tape of all that crossed the wires, and a peer whose every segment is written by hand.
+"""What the tests of the stack play with: a tape of all that crossed the wires, and a peer moved by hand.
 
-`Tape` listens to the events of a network and keeps them. `Peer` is a device with a scripted machine behind it: it answers
-ARP, and beyond that says only what the test makes it say, so that a story can hold segments no honest stack would send.
+`Tape` listens to the events of a network and keeps them. `Peer` is a device with a scripted machine behind
+it: it answers ARP, and beyond that says only what the test makes it say, so that a story can hold segments
+that no honest stack would send.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Shot:
 
     def __repr__(self) -> str:
         if self.tcp:
-            what = f"{self.flags} seq={self.tcp.seq} ack={self.tcp.ack} win={self.tcp.window} len={len(self.body)}"
+            tcp = self.tcp
+            what = f"{self.flags} seq={tcp.seq} ack={tcp.ack} win={tcp.window} len={len(self.body)}"
         else:
             what = f"type={self.ethernet.ethertype:#06x} {len(self.frame)} bytes"
         return f"<{self.time:.6f} {self.sender}: {what}>"
@@ -172,7 +174,7 @@ class Peer:
         self.host_address = IPAddress.parse(address.partition("/")[0])
         self.host_port = 80
 
-    # --- a Device ------------------------------------------------------------------------------------------------
+    # --- a Device ---------------------------------------------------------------------------------
 
     def attach(self, receive: Receive) -> None:
         self._receive = receive
@@ -194,7 +196,7 @@ class Peer:
     def close(self) -> None:
         self._receive = None
 
-    # --- by hand -------------------------------------------------------------------------------------------------
+    # --- by hand ----------------------------------------------------------------------------------
 
     def inject(self, frame: bytes) -> None:
         """Hand a frame to the host, as the device does."""
@@ -239,7 +241,9 @@ class Peer:
     ) -> bytes:
         seq = self.snd_nxt if seq is None else seq
         ack = (self.rcv_nxt if flags & ACK else 0) if ack is None else ack
-        header = TCP(port or self.port, self.host_port, seq % 2**32, ack % 2**32, flags, window, 0, urgent, options)
+        header = TCP(
+            port or self.port, self.host_port, seq % 2**32, ack % 2**32, flags, window, 0, urgent, options
+        )
         total = pseudo_sum(src or self.address, self.host_address, PROTO_TCP, len(header.pack()) + len(data))
         return header.pack(total, data) + data
 
@@ -270,9 +274,11 @@ class Peer:
         settle(self.net)
         return not self.inbox
 
-    # --- two ways to begin ---------------------------------------------------------------------------------------
+    # --- two ways to begin ------------------------------------------------------------------------
 
-    def open_to(self, port: int = 80, window: int = 65535, options: bytes = b"", iss: int | None = None) -> Shot:
+    def open_to(
+        self, port: int = 80, window: int = 65535, options: bytes = b"", iss: int | None = None
+    ) -> Shot:
         """Connect to a listening port of the host; its SYN, ACK."""
         self.host_port = port
         self.iss = self.snd_nxt = self.iss if iss is None else iss
@@ -303,7 +309,13 @@ class Peer:
         return shot
 
 
-def pair(net: Network, *, wire: dict[str, Any] | None = None, a: dict[str, Any] | None = None, b: dict[str, Any] | None = None) -> tuple[Host, Host, Any]:
+def pair(
+    net: Network,
+    *,
+    wire: dict[str, Any] | None = None,
+    a: dict[str, Any] | None = None,
+    b: dict[str, Any] | None = None,
+) -> tuple[Host, Host, Any]:
     """Two hosts, 10.0.0.1 and 10.0.0.2, and the wire between them."""
     left = net.host("a", "10.0.0.1/24", **(a or {}))
     right = net.host("b", "10.0.0.2/24", **(b or {}))
@@ -338,4 +350,16 @@ def nothing_left(net: Network, hosts: Iterable[Host]) -> None:
     assert net.simulator.idle
 
 
-__all__ = ["MS", "SECOND", "Peer", "Shot", "Tape", "connected", "nothing_left", "pair", "pattern", "read_all", "settle"]
+__all__ = [
+    "MS",
+    "SECOND",
+    "Peer",
+    "Shot",
+    "Tape",
+    "connected",
+    "nothing_left",
+    "pair",
+    "pattern",
+    "read_all",
+    "settle",
+]

@@ -1,5 +1,5 @@
-"""Anything at all may come over the wire: no exception, every frame that is thrown away counts under a name, and what is
-under way ends as if nothing had happened.
+"""Anything at all may come over the wire: no exception, every frame that is thrown away counts under a name,
+and what is under way ends as if nothing had happened.
 """
 
 import random
@@ -31,8 +31,9 @@ def dropped(host):
 
 
 def is_sound(frame, mac, address):
-    """Whether a frame is one that a host with this MAC and IP address has to read: its lengths and checksums are right up
-    to the transport, and it is for this host. Written without a look at the stack: from the headers alone."""
+    """Whether a frame is one that a host with this MAC and IP address has to read: its lengths and
+    checksums are right up to the transport, and it is for this host. Written without a look at the stack:
+    from the headers alone."""
     try:
         ethernet = Ethernet.parse(frame)
         if ethernet.dst not in (mac, BROADCAST) and not ethernet.dst.is_group:
@@ -51,7 +52,9 @@ def is_sound(frame, mac, address):
             return checksum(frame[at:end], pseudo_sum(ip.src, ip.dst, 6, end - at)) == 0
         if ip.protocol == 17:
             header = UDP.parse(frame[:end], at)
-            return header.checksum == 0 or not checksum(frame[at : at + header.length], pseudo_sum(ip.src, ip.dst, 17, header.length))
+            return header.checksum == 0 or not checksum(
+                frame[at : at + header.length], pseudo_sum(ip.src, ip.dst, 17, header.length)
+            )
         if ip.protocol == 1:
             ICMP.parse(frame[:end], at)
             return True
@@ -60,7 +63,7 @@ def is_sound(frame, mac, address):
     return False
 
 
-# --- three ways to be wrong ----------------------------------------------------------------------------------------------
+# --- three ways to be wrong -----------------------------------------------------------------------
 
 
 def noise(draw, frame):
@@ -84,7 +87,9 @@ def mutated(draw, frame):
         at = draw.randrange(len(raw)) if len(raw) > 14 else 0
         what = draw.random()
         if what < 0.7:
-            raw[at] = draw.choice((0, 1, 0x7F, 0x80, 0xFF, draw.getrandbits(8), raw[at] ^ 1 << draw.randrange(8)))
+            raw[at] = draw.choice(
+                (0, 1, 0x7F, 0x80, 0xFF, draw.getrandbits(8), raw[at] ^ 1 << draw.randrange(8))
+            )
         elif what < 0.85 and len(raw) > 20:
             del raw[at : at + draw.randrange(1, 20)]
         else:
@@ -93,8 +98,9 @@ def mutated(draw, frame):
 
 
 def mended(draw, frame):
-    """Mutated behind the addresses and then given right lengths and checksums again: so it gets as deep as it can. What
-    names the connection of the transfer is changed too, so that a story of another connection is told."""
+    """Mutated behind the addresses and then given right lengths and checksums again: so it gets as deep as
+    it can. What names the connection of the transfer is changed too, so that a story of another connection
+    is told."""
     raw = bytearray(mutated(draw, frame[14:]))
     if len(raw) < 40:
         return frame[:14] + bytes(raw)
@@ -128,7 +134,7 @@ def mended(draw, frame):
 
 
 def play(kind, seed, frames=FRAMES):
-    """Two transfers go on while `frames` bad frames are handed to a's device, each right behind a good one."""
+    """Two transfers go on while `frames` bad frames are handed to a's device, five behind each good one."""
     draw = random.Random(seed)
     config = TcpConfig(msl=SECOND)
     with Network(seed=seed) as net:
@@ -174,7 +180,9 @@ def play(kind, seed, frames=FRAMES):
         return dict(a.counters), a
 
 
-@pytest.mark.feature("Link", "10,000 random, cut and damaged frames: each counted under a name, and the transfers go on")
+@pytest.mark.feature(
+    "Link", "10,000 random, cut and damaged frames: each counted under a name, and the transfers go on"
+)
 @pytest.mark.parametrize("kind", [noise, truncated, mutated], ids=lambda kind: kind.__name__)
 def test_bad_frames_are_dropped_by_name_and_transfers_end_intact(kind):
     counters, host = play(kind, seed=1)
@@ -185,15 +193,17 @@ def test_bad_frames_are_dropped_by_name_and_transfers_end_intact(kind):
     assert host["eth0"].received_frames >= FRAMES
 
 
-@pytest.mark.feature("TCP", "Damaged segments with right checksums find no way to raise an exception or to disturb a transfer")
+@pytest.mark.feature(
+    "TCP", "Damaged segments with right checksums find no way to raise an exception or to disturb a transfer"
+)
 def test_frames_with_right_checksums_and_nonsense_inside():
     counters, _ = play(mended, seed=2)
     assert len(counters) > 12, "they got as far as TCP, UDP and ICMP"
 
 
 def test_mutations_of_the_transfers_own_segments_with_right_checksums():
-    """An attacker who knows the ports and the numbers may well end a connection. No exception, and no bytes but those that
-    were sent or that the attacker put in their place; and afterwards nothing is left."""
+    """An attacker who knows the ports and the numbers may well end a connection. No exception, and no bytes
+    but those that were sent or that the attacker put in their place; and afterwards nothing is left."""
     draw = random.Random(3)
     for story in range(60):
         with Network(seed=story) as net:
@@ -211,11 +221,22 @@ def test_mutations_of_the_transfers_own_segments_with_right_checksums():
                     length = int.from_bytes(raw[16:18], "big")
                     field = draw.choice(("seq", "ack", "flags", "window", "options", "several"))
                     if field in ("seq", "several"):
-                        raw[38:42] = ((int.from_bytes(raw[38:42], "big") + draw.choice((-1, 1, 100, -2000, 2**31, 2**20))) % 2**32).to_bytes(4, "big")
+                        raw[38:42] = (
+                            (
+                                int.from_bytes(raw[38:42], "big")
+                                + draw.choice((-1, 1, 100, -2000, 2**31, 2**20))
+                            )
+                            % 2**32
+                        ).to_bytes(4, "big")
                     if field in ("ack", "several"):
-                        raw[42:46] = ((int.from_bytes(raw[42:46], "big") + draw.choice((-1, 1, 100, -2000, 2**31))) % 2**32).to_bytes(4, "big")
+                        raw[42:46] = (
+                            (int.from_bytes(raw[42:46], "big") + draw.choice((-1, 1, 100, -2000, 2**31)))
+                            % 2**32
+                        ).to_bytes(4, "big")
                     if field in ("flags", "several"):
-                        raw[47] = draw.choice((0, 1, 2, 3, 8, 16, 17, 18, 19, 24, 25, 32, 48, 255, draw.getrandbits(8) & ~4))
+                        raw[47] = draw.choice(
+                            (0, 1, 2, 3, 8, 16, 17, 18, 19, 24, 25, 32, 48, 255, draw.getrandbits(8) & ~4)
+                        )
                     if field in ("window", "several"):
                         raw[48:50] = draw.choice((b"\0\0", b"\0\1", b"\xff\xff"))
                     if field == "options" and length >= 48:
@@ -247,8 +268,8 @@ def test_mutations_of_the_transfers_own_segments_with_right_checksums():
 
 
 def test_every_prefix_of_every_frame_of_a_conversation():
-    """Exhaustive where that is cheap: a host is shown each frame of a handshake, a transfer and a close, cut off at every
-    length."""
+    """Exhaustive where that is cheap: a host is shown each frame of a handshake, a transfer and a close,
+    cut off at every length."""
     with Network(seed=4) as net:
         a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
         wire = net.wire(a, b, delay="1 ms")
@@ -281,9 +302,11 @@ def test_every_prefix_of_every_frame_of_a_conversation():
 
 
 def test_the_oracle_knows_a_good_frame_from_a_bad_one():
-    good = bytes.fromhex("020000000001020000000002") + b"\x08\0" + IPv4(
-        IPv4Address(b"\x0a\0\0\2"), IPv4Address(b"\x0a\0\0\1"), 17, 32
-    ).pack()
+    good = (
+        bytes.fromhex("020000000001020000000002")
+        + b"\x08\0"
+        + IPv4(IPv4Address(b"\x0a\0\0\2"), IPv4Address(b"\x0a\0\0\1"), 17, 32).pack()
+    )
     good += UDP(7, 9).pack(pseudo_sum(b"\x0a\0\0\2", b"\x0a\0\0\1", 17, 12), b"data") + b"data"
     mac = MAC.parse("02:00:00:00:00:01")
     assert is_sound(good, mac, None) and ones_sum(good[14:34]) == 0xFFFF

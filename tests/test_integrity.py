@@ -32,11 +32,19 @@ class Hasher:
 
 
 def fetch(seed):
-    """10 MB from b to a over a bad wire: SHA-256 of what was sent, of what came, of the trace; and what went wrong."""
+    """10 MB from b to a over a bad wire: hashes of what was sent, what came, the trace; and the faults."""
     with Network(seed=seed) as net:
         a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
         wire = net.wire(
-            a, b, rate="100 Mbit/s", delay="1 ms", queue="1 MiB", loss=0.02, reorder=0.02, duplicate=0.01, corrupt=0.005
+            a,
+            b,
+            rate="100 Mbit/s",
+            delay="1 ms",
+            queue="1 MiB",
+            loss=0.02,
+            reorder=0.02,
+            duplicate=0.01,
+            corrupt=0.005,
         )
         trace = Hasher(net)
         sent, came = hashlib.sha256(), hashlib.sha256()
@@ -64,17 +72,22 @@ def fetch(seed):
         return sent.hexdigest(), came.hexdigest(), trace.whole.hexdigest(), trace.frames, dict(wire.counters)
 
 
-@pytest.mark.feature("Simulation", "10 MB over a wire that loses, reorders, repeats and damages: equal, and twice the same trace")
+@pytest.mark.feature(
+    "Simulation",
+    "10 MB over a wire that loses, reorders, repeats and damages: equal, and twice the same trace",
+)
 def test_ten_megabytes_over_a_bad_wire_twice():
     first, second = fetch(7), fetch(7)
     sent, came, _, frames, counters = first
     assert sent == came
     assert first == second
     assert frames > 14_000
-    assert all(counters[f"wire.{what}"] > 50 for what in ("lost", "duplicated", "delayed", "corrupted")), counters
+    assert all(counters[f"wire.{what}"] > 50 for what in ("lost", "duplicated", "delayed", "corrupted")), (
+        counters
+    )
 
 
-# --- anything, at random -------------------------------------------------------------------------------------------------
+# --- anything, at random --------------------------------------------------------------------------
 
 buffers = st.sampled_from([1, 2, 7, 100, 536, 1460, 1461, 2919, 3000, 20_000, 65_535, 65_536, 1 << 20])
 
@@ -116,7 +129,11 @@ def stories(draw):
         )
     # A program that moves a byte at a time over a bad wire takes virtual days: less to do for the slow ones.
     for k in range(2):
-        slow = min(sides[1 - k]["config"]["receive_buffer"], sides[k]["config"]["send_buffer"], sides[k]["config"]["mss"] or 1460)
+        slow = min(
+            sides[1 - k]["config"]["receive_buffer"],
+            sides[k]["config"]["send_buffer"],
+            sides[k]["config"]["mss"] or 1460,
+        )
         if slow < 80 or (sides[1 - k]["config"]["mss"] or 1460) < 80:
             sides[k]["size"] = min(sides[k]["size"], 200)
     return draw(st.integers(0, 10**6)), wire, sides
@@ -191,10 +208,22 @@ def play(seed, wire, sides):
         net.run(until=48 * 3600.0)
         assert programs[1].done, programs[1]
         assert programs[0].done or errors[0], "the server waits for ever, though the client got through"
-        return net.now, came, errors, ended, hosts, net.simulator.idle, tape.digest(), [dict(h.tcp.connections) for h in hosts]
+        return (
+            net.now,
+            came,
+            errors,
+            ended,
+            hosts,
+            net.simulator.idle,
+            tape.digest(),
+            [dict(h.tcp.connections) for h in hosts],
+        )
 
 
-@pytest.mark.feature("TCP", "Random transfers over random wires, with windows and segments down to one byte, arrive whole or end in a clear error")
+@pytest.mark.feature(
+    "TCP",
+    "Random transfers, with windows and segments down to a byte, arrive whole or end in a clear error",
+)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(stories())
 def test_any_transfer_arrives_whole_or_ends_clearly(story):

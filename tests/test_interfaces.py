@@ -1,7 +1,7 @@
-"""The borders between the layers, each held by a stand-in: whoever goes round one of them makes a test here fail.
+"""The borders between the layers, each held by a stand-in: whoever goes round one makes a test here fail.
 
-RFCs say nothing of this; the design does. TCP runs here over a network that is not IP, on a clock that is not the
-simulator's, and out of parts that are not the package's.
+TCP runs here over a network that is not IP, on a clock that is not the simulator's, and out of parts that
+are not the package's.
 """
 
 import heapq
@@ -31,7 +31,7 @@ from labstack.transport.tcp.sender import Segmentation
 from labstack.transport.udp import Udp
 from tests.scene import Tape, connected, nothing_left, pair, pattern, read_all
 
-# --- a clock of our own: `Clock` and `Driver` are all that a stack needs -------------------------------------------------
+# --- a clock of our own: `Clock` and `Driver` are all that a stack needs --------------------------
 
 
 class ManualClock:
@@ -93,7 +93,7 @@ class ManualClock:
 
 
 class Cable:
-    """Two devices that hand each other their frames, `delay` nanoseconds later, by a clock that is not the simulator."""
+    """Two devices that hand each other their frames `delay` nanoseconds later, by the test's clock."""
 
     def __init__(self, clock, delay=1_000_000):
         self.ends = [CableEnd(clock, delay, MAC.parse(f"02:00:00:00:00:0{k}")) for k in (1, 2)]
@@ -117,7 +117,9 @@ class CableEnd:
         assert segment_size == 0
         self.frames += 1
         number, frame = self.frames, bytes(header) + bytes(payload)
-        self.clock.call_at(self.clock.now + self.delay, lambda: self.other.receive(number, memoryview(frame), 0))
+        self.clock.call_at(
+            self.clock.now + self.delay, lambda: self.other.receive(number, memoryview(frame), 0)
+        )
 
     def close(self):
         pass
@@ -148,7 +150,7 @@ def test_the_whole_stack_runs_on_a_clock_of_the_tests_own():
     assert clock.entered == 0
 
 
-# --- a network of our own: TCP and UDP never see an IP header -------------------------------------------------------------
+# --- a network of our own: TCP and UDP never see an IP header -------------------------------------
 
 
 class Number(IPAddress):
@@ -163,7 +165,7 @@ class Number(IPAddress):
 
 
 class Postal:
-    """A `NetworkLayer` that carries letters between post boxes: to, from, kind, body. There is nothing of IPv4 in it."""
+    """A `NetworkLayer` that carries letters: to, from, kind, body. There is nothing of IPv4 in it."""
 
     MTU = 700
 
@@ -178,7 +180,18 @@ class Postal:
         self.transports[protocol] = transport
 
     def send(
-        self, dst, protocol, header, payload=b"", *, src=None, ecn=0, segment_size=0, ttl=64, may_fragment=False, broadcast=False
+        self,
+        dst,
+        protocol,
+        header,
+        payload=b"",
+        *,
+        src=None,
+        ecn=0,
+        segment_size=0,
+        ttl=64,
+        may_fragment=False,
+        broadcast=False,
     ):
         assert segment_size == 0 and len(header) + len(payload) <= self.MTU
         letter = (dst, src or self.own, protocol, bytes(header) + bytes(payload))
@@ -280,7 +293,7 @@ def test_a_trouble_from_the_network_ends_a_connection_attempt():
     assert connection.error and not tcp.connections
 
 
-# --- devices: header, payload, segment size ----------------------------------------------------------------------------
+# --- devices: header, payload, segment size -------------------------------------------------------
 
 
 class Card(CableEnd):
@@ -299,7 +312,10 @@ class Card(CableEnd):
 
 def carded(offload):
     clock = ManualClock()
-    cards = [Card(clock, 1_000_000, MAC.parse("02:00:00:00:00:01"), offload), Card(clock, 1_000_000, MAC.parse("02:00:00:00:00:02"))]
+    cards = [
+        Card(clock, 1_000_000, MAC.parse("02:00:00:00:00:01"), offload),
+        Card(clock, 1_000_000, MAC.parse("02:00:00:00:00:02")),
+    ]
     cards[0].other, cards[1].other = cards[1], cards[0]
     hosts = [Host("a", clock, tcp=TcpConfig(initial_window=40)), Host("b", clock)]
     for k, (host, card) in enumerate(zip(hosts, cards, strict=True), 1):
@@ -317,7 +333,9 @@ def tcp_parts(handed):
             yield header, payload, segment_size, 14 + (header[14] & 15) * 4
 
 
-@pytest.mark.feature("TCP", "A device that offloads gets long segments with unfinished checksums, another finished ones")
+@pytest.mark.feature(
+    "TCP", "A device that offloads gets long segments with unfinished checksums, another finished ones"
+)
 def test_a_device_that_offloads_gets_long_pieces_with_unfinished_checksums():
     cards, s, t = carded(offload=40_000)
     s.sendall(pattern(200_000))
@@ -332,7 +350,9 @@ def test_a_device_that_offloads_gets_long_pieces_with_unfinished_checksums():
         ip, tcp = IPv4.parse(header + payload, 14), TCP.parse(header, at)
         length = len(header) - at + len(payload)
         assert ip.total_length == at - 14 + length
-        assert tcp.checksum == pseudo_sum(ip.src, ip.dst, 6, length) % 0xFFFF, "the sum of the pseudo-header, no more"
+        assert tcp.checksum == pseudo_sum(ip.src, ip.dst, 6, length) % 0xFFFF, (
+            "the sum of the pseudo-header, no more"
+        )
         long += len(payload) > 1460
     assert long > 3
 
@@ -366,7 +386,7 @@ def test_a_segment_size_on_the_way_in_says_that_the_checksum_is_unfinished():
 
 
 def test_what_a_device_is_handed_is_borrowed():
-    """A device that keeps the payload copies it: the ring behind it moves on. A frame that arrives is borrowed too."""
+    """A device that keeps the payload copies it. A frame that arrives is borrowed too."""
     with Network() as net:
         a, b, wire = pair(net, wire={"delay": "10 ms"})
         s, t = connected(net, a, b)
@@ -384,14 +404,16 @@ def test_what_a_device_is_handed_is_borrowed():
         assert read_all(t) == pattern(50_000)
 
 
-# --- events: every frame can say why ----------------------------------------------------------------------------------
+# --- events: every frame can say why --------------------------------------------------------------
 
 
 def why(tape, shot):
     return tape.why(shot)
 
 
-@pytest.mark.feature("Simulation", "Every packet can say why it was sent: a call, a frame or a timer, step by step")
+@pytest.mark.feature(
+    "Simulation", "Every packet can say why it was sent: a call, a frame or a timer, step by step"
+)
 def test_every_frame_has_a_cause_that_leads_back_to_a_call_or_a_timer():
     with Network(seed=2) as net:
         a, b, wire = pair(net, wire={"delay": "10 ms", "loss": 0.05})
@@ -454,7 +476,12 @@ def test_a_delayed_acknowledgement_because_of_its_timer_and_the_frame_that_set_i
         s.sendall(b"one")
         net.sleep(1)
         (acknowledgement,) = tape.acks(b)
-        assert why(tape, acknowledgement)[:4] == ["device.sent", "tcp.acknowledge", "tcp.delayed_ack", "device.received"]
+        assert why(tape, acknowledgement)[:4] == [
+            "device.sent",
+            "tcp.acknowledge",
+            "tcp.delayed_ack",
+            "device.received",
+        ]
 
 
 def test_a_fast_retransmission_because_of_the_third_duplicate():
@@ -486,7 +513,11 @@ def test_events_hold_values_not_live_objects():
         a.ping("10.0.0.77")
         for event in tape.events:
             for name, value in event.fields.items():
-                assert type(value) in (int, float, str, bytes, bool, type(None), tuple), (event.rule.name, name, type(value))
+                assert type(value) in (int, float, str, bytes, bool, type(None), tuple), (
+                    event.rule.name,
+                    name,
+                    type(value),
+                )
 
 
 def test_listening_changes_nothing():
@@ -504,7 +535,9 @@ def test_listening_changes_nothing():
             assert reader.join() == pattern(300_000)
             t.close()
             net.run()
-            times.append((net.now, dict(a.counters), dict(b.counters), dict(wire.counters), a["eth0"].sent_frames))
+            times.append(
+                (net.now, dict(a.counters), dict(b.counters), dict(wire.counters), a["eth0"].sent_frames)
+            )
     assert times[0] == times[1]
 
 
@@ -524,7 +557,7 @@ def test_a_drop_is_an_event_and_a_count_of_the_same_name():
         assert b.counters["ethernet.bad_fcs"] > 5
 
 
-# --- replaceable parts -------------------------------------------------------------------------------------------------
+# --- replaceable parts ----------------------------------------------------------------------------
 
 
 def recording(base, *methods):
@@ -552,7 +585,10 @@ PART_METHODS = {
 }
 
 
-@pytest.mark.feature("Simulation", "Every part that a lab replaces is a class handed to the host, and the stack goes through it")
+@pytest.mark.feature(
+    "Simulation",
+    "Every part that a lab replaces is a class handed to the host, and the stack goes through it",
+)
 @pytest.mark.parametrize("part", PART_METHODS)
 def test_each_part_can_be_replaced_by_a_class(part):
     base, methods = PART_METHODS[part]
@@ -611,7 +647,12 @@ class Turtle:
 
 def test_a_congestion_control_of_ones_own_is_obeyed():
     with Network() as net:
-        a, b, wire = pair(net, wire={"delay": "10 ms"}, a={"congestion": Turtle, "tcp": TcpConfig()}, b={"tcp": TcpConfig(delayed_ack=0)})
+        a, b, wire = pair(
+            net,
+            wire={"delay": "10 ms"},
+            a={"congestion": Turtle, "tcp": TcpConfig()},
+            b={"tcp": TcpConfig(delayed_ack=0)},
+        )
         tape = Tape(net)
         s, t = connected(net, a, b)
         reader = b.spawn(read_all, t)
@@ -631,7 +672,9 @@ def test_a_sample_tells_what_bbr_will_need():
             super().on_ack(sample)
 
     with Network() as net:
-        a, b, wire = pair(net, wire={"delay": "10 ms", "rate": "8 Mbit/s", "queue": "1 MiB"}, a={"congestion": Curious})
+        a, b, wire = pair(
+            net, wire={"delay": "10 ms", "rate": "8 Mbit/s", "queue": "1 MiB"}, a={"congestion": Curious}
+        )
         s, t = connected(net, a, b)
         reader = b.spawn(read_all, t)
         s.sendall(pattern(1_000_000))
@@ -673,7 +716,7 @@ def test_a_routing_table_of_ones_own():
         assert [type(route) for route in a.ip.routes] == [Route]
 
 
-# --- several interfaces, several networks -----------------------------------------------------------------------------------
+# --- several interfaces, several networks ---------------------------------------------------------
 
 
 def test_a_host_has_several_interfaces_each_with_its_addresses_arp_and_counters():
@@ -689,7 +732,9 @@ def test_a_host_has_several_interfaces_each_with_its_addresses_arp_and_counters(
             s = other.connect((f"10.{k}.0.7", 80))
             t, peer = listener.accept()
             assert peer[0] == f"10.{k}.0.2" and t.getsockname() == (f"10.{k}.0.7", 80)
-            assert m[f"eth{k}"].received_frames and len(m.arps[f"eth{k}"].cache.entries(net.simulator.now)) == 1
+            assert (
+                m[f"eth{k}"].received_frames and len(m.arps[f"eth{k}"].cache.entries(net.simulator.now)) == 1
+            )
             s.close()
             assert t.recv(1) == b""
             t.close()
@@ -731,7 +776,10 @@ def run(seed=11, noise=False):
         return tape, start
 
 
-@pytest.mark.feature("Simulation", "Two networks in one process know nothing of each other, and the same seed gives the same trace")
+@pytest.mark.feature(
+    "Simulation",
+    "Two networks in one process know nothing of each other, and the same seed gives the same trace",
+)
 def test_two_networks_in_one_process_know_nothing_of_each_other():
     alone = run()[0].digest()
     with Network(seed=11) as one, Network(seed=11) as two:

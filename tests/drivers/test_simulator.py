@@ -10,7 +10,7 @@ from labstack.core.clock import Waiters
 from labstack.drivers.simulator import Simulator
 from tests.scene import connected, pair
 
-# --- the clock --------------------------------------------------------------------------------------------------------
+# --- the clock ------------------------------------------------------------------------------------
 
 
 @pytest.mark.feature("Simulation", "Time jumps from event to event: a simulated year takes no time")
@@ -94,7 +94,7 @@ def test_an_exception_in_a_call_reaches_the_caller_and_the_world_goes_on():
     assert heard == [2]
 
 
-# --- waiting ----------------------------------------------------------------------------------------------------------
+# --- waiting --------------------------------------------------------------------------------------
 
 
 def test_block_returns_when_ready_and_false_when_time_is_up():
@@ -109,7 +109,9 @@ def test_block_returns_when_ready_and_false_when_time_is_up():
     assert waiters == []
 
 
-@pytest.mark.feature("Simulation", "When nothing is left that could wake anyone, Deadlock names who waits for what")
+@pytest.mark.feature(
+    "Simulation", "When nothing is left that could wake anyone, Deadlock names who waits for what"
+)
 def test_deadlock_names_who_waits_for_what():
     with Network() as net:
         a, b, _ = pair(net)
@@ -139,7 +141,7 @@ def test_joining_a_program_that_waits_for_ever_is_a_deadlock():
             program.join()
 
 
-# --- programs -----------------------------------------------------------------------------------------------------------
+# --- programs -------------------------------------------------------------------------------------
 
 
 def test_programs_take_turns_and_only_one_runs_at_a_time():
@@ -158,7 +160,8 @@ def test_programs_take_turns_and_only_one_runs_at_a_time():
         for p in programs:
             p.join()
         assert order == [
-            (0, "a", 0), (0, "b", 0), (0, "c", 0), (0.75, "c", 1), (1, "a", 1), (1, "b", 1), (1.5, "c", 2), (2, "a", 2), (2, "b", 2),
+            (0, "a", 0), (0, "b", 0), (0, "c", 0), (0.75, "c", 1), (1, "a", 1), (1, "b", 1),
+            (1.5, "c", 2), (2, "a", 2), (2, "b", 2),
         ]  # fmt: skip
 
 

@@ -68,15 +68,21 @@ def test_an_echo_with_a_wrong_checksum_is_dropped_by_name():
 def test_an_echo_to_everyone_is_met_with_silence():
     with Network() as net:
         peer = Peer(net)
-        peer.inject(peer.frame(peer.datagram(1, ICMP.echo_request(1, 1).pack(), dst=IPv4Address(b"\xff" * 4)), dst=BROADCAST))
+        peer.inject(
+            peer.frame(
+                peer.datagram(1, ICMP.echo_request(1, 1).pack(), dst=IPv4Address(b"\xff" * 4)), dst=BROADCAST
+            )
+        )
         assert peer.quiet()
         assert dict(peer.host.counters) == {"icmp.ignored": 1}
 
 
-# --- errors that must be sent ---------------------------------------------------------------------------------------------
+# --- errors that must be sent ---------------------------------------------------------------------
 
 
-@pytest.mark.feature("Internet", "A closed port, an unknown protocol and a hop too many are reported, with the datagram quoted")
+@pytest.mark.feature(
+    "Internet", "A closed port, an unknown protocol and a hop too many are reported, with the datagram quoted"
+)
 def test_a_closed_port_is_reported_with_the_datagram():
     with Network() as net:
         peer = Peer(net)
@@ -112,7 +118,10 @@ def test_a_report_quotes_what_fits_into_576_bytes(size):
 
 def routed(net):
     r = net.router("r")
-    a, b = net.host("a", "10.0.0.1/24", gateway="10.0.0.254"), net.host("b", "10.1.0.1/24", gateway="10.1.0.254")
+    a, b = (
+        net.host("a", "10.0.0.1/24", gateway="10.0.0.254"),
+        net.host("b", "10.1.0.1/24", gateway="10.1.0.254"),
+    )
     wires = [
         net.wire(a, r.interface("eth0", "10.0.0.254/24")),
         net.wire(b, r.interface("eth1", "10.1.0.254/24")),
@@ -125,7 +134,9 @@ def test_a_router_reports_a_time_to_live_used_up(ttl, arrives):
     with Network() as net:
         a, r, b, _ = routed(net)
         heard = []
-        a.icmp.listeners.append(lambda src, hops, message, body: heard.append((str(src), message.type, message.code)))
+        a.icmp.listeners.append(
+            lambda src, hops, message, body: heard.append((str(src), message.type, message.code))
+        )
         a.icmp.echo(a.resolve("b"), 1, 1, b"", ttl=ttl)
         net.run()
         assert heard == [("10.1.0.1", 0, 0)] if arrives else [("10.0.0.254", TIME_EXCEEDED, 0)]
@@ -150,7 +161,7 @@ def test_a_host_takes_a_datagram_whose_time_to_live_is_used_up():
         assert s.recv(100) == b"just in time"
 
 
-# --- and those that must not (RFC 1122 §3.2.2) -----------------------------------------------------------------------
+# --- and those that must not (RFC 1122 §3.2.2) ----------------------------------------------------
 
 
 def test_no_error_about_an_error():
@@ -227,7 +238,7 @@ def test_errors_are_limited_in_rate():
         assert len(errors(peer)) == 10  # one each 10 ms
 
 
-# --- errors that come in ---------------------------------------------------------------------------------------------
+# --- errors that come in --------------------------------------------------------------------------
 
 
 def quoted_syn(peer, shot, change=None):
@@ -239,7 +250,13 @@ def quoted_syn(peer, shot, change=None):
 
 @pytest.mark.parametrize(
     "code, error",
-    [(0, OSError), (1, OSError), (2, ConnectionRefusedError), (3, ConnectionRefusedError), (13, ConnectionRefusedError)],
+    [
+        (0, OSError),
+        (1, OSError),
+        (2, ConnectionRefusedError),
+        (3, ConnectionRefusedError),
+        (13, ConnectionRefusedError),
+    ],
 )
 def test_an_unreachable_port_or_host_ends_a_connection_attempt(code, error):
     with Network() as net:
@@ -275,7 +292,11 @@ def test_an_error_does_not_end_an_open_connection():
         peer.host.listen(80)
         peer.open_to(80)
         (connection,) = peer.host.tcp.connections.values()
-        about = IPv4(peer.host_address, peer.address, 6, 40).pack() + (80).to_bytes(2, "big") + peer.port.to_bytes(2, "big")
+        about = (
+            IPv4(peer.host_address, peer.address, 6, 40).pack()
+            + (80).to_bytes(2, "big")
+            + peer.port.to_bytes(2, "big")
+        )
         peer.icmp(ICMP(UNREACHABLE, 3), about + ((peer.rcv_nxt) % 2**32).to_bytes(4, "big"))
         assert connection.state.value == "ESTABLISHED"
 
@@ -293,7 +314,9 @@ def test_an_error_about_nothing_of_ours_is_dropped_by_name():
     with Network() as net:
         peer = Peer(net)
         for protocol in (6, 17, 132):
-            peer.icmp(ICMP(UNREACHABLE, 3), IPv4(peer.host_address, peer.address, protocol, 40).pack() + bytes(8))
+            peer.icmp(
+                ICMP(UNREACHABLE, 3), IPv4(peer.host_address, peer.address, protocol, 40).pack() + bytes(8)
+            )
         peer.icmp(ICMP(UNREACHABLE, 3), IPv4(peer.address, peer.host_address, 6, 40).pack() + bytes(8))
         assert peer.quiet()
         assert sum(peer.host.counters.values()) == 4, dict(peer.host.counters)
@@ -308,4 +331,6 @@ def test_a_trace_says_why_an_error_was_sent():
         net.run()
         (report,) = [shot for shot in tape.sent(b) if shot.ip and shot.ip.protocol == 1]
         assert tape.why(report)[:2] == ["device.sent", "icmp.reported"]
-        assert "socket.call" in tape.why(report), "and behind all that stands the program that sent the datagram"
+        assert "socket.call" in tape.why(report), (
+            "and behind all that stands the program that sent the datagram"
+        )

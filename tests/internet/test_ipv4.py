@@ -3,6 +3,7 @@
 import errno
 import random
 import socket
+from itertools import pairwise
 
 import pytest
 
@@ -47,13 +48,13 @@ def line(net, *routers):
             elif k > n + 1:
                 r.route(f"10.{k}.0.0/24", via=f"10.{n + 1}.0.254")
     wires = [net.wire(machines[0], machines[1]["left"])]
-    for one, two in zip(machines[1:-2], machines[2:-1], strict=True):
+    for one, two in pairwise(machines[1:-1]):
         wires.append(net.wire(one["right"], two["left"]))
     wires.append(net.wire(machines[-2]["right"], machines[-1]))
     return machines, wires
 
 
-# --- for me, or not ---------------------------------------------------------------------------------------------------
+# --- for me, or not -------------------------------------------------------------------------------
 
 
 def test_a_datagram_for_another_host_is_dropped_by_name_and_nothing_is_sent():
@@ -70,12 +71,16 @@ def test_the_padding_of_a_short_frame_is_not_payload(size):
     with Network() as net:
         peer = Peer(net)
         s = udp_socket(peer.host)
-        frame = peer.frame(peer.datagram(PROTO_UDP, b"\0\7\0\x09" + (8 + size).to_bytes(2, "big") + bytes(2) + b"x" * size))
+        frame = peer.frame(
+            peer.datagram(PROTO_UDP, b"\0\7\0\x09" + (8 + size).to_bytes(2, "big") + bytes(2) + b"x" * size)
+        )
         peer.inject(frame.ljust(60, b"\xee"))
         assert waiting(s) == [b"x" * size]
 
 
-@pytest.mark.feature("Internet", "A datagram with a wrong header checksum, version or length is dropped by name")
+@pytest.mark.feature(
+    "Internet", "A datagram with a wrong header checksum, version or length is dropped by name"
+)
 @pytest.mark.parametrize(
     "at, value, name",
     [
@@ -101,7 +106,9 @@ def test_a_damaged_header_is_dropped_by_name(at, value, name):
 
 
 @pytest.mark.parametrize(
-    "src", ["224.0.0.1", "255.255.255.255", "127.0.0.1", "10.0.0.255"], ids=["group", "everyone", "loopback", "the link"]
+    "src",
+    ["224.0.0.1", "255.255.255.255", "127.0.0.1", "10.0.0.255"],
+    ids=["group", "everyone", "loopback", "the link"],
 )
 def test_a_source_that_is_no_host_is_dropped_by_name(src):
     with Network() as net:
@@ -130,10 +137,12 @@ def test_options_are_skipped():
         assert waiting(s) == [b"behind options"]
 
 
-# --- broadcasts -------------------------------------------------------------------------------------------------------
+# --- broadcasts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.feature("Internet", "A broadcast reaches everyone on the link, must be asked for, and is never forwarded")
+@pytest.mark.feature(
+    "Internet", "A broadcast reaches everyone on the link, must be asked for, and is never forwarded"
+)
 @pytest.mark.parametrize("to", ["10.0.0.255", "255.255.255.255"])
 def test_a_broadcast_has_to_be_asked_for(to):
     with Network() as net:
@@ -156,7 +165,9 @@ def test_a_router_forwards_no_broadcast(dst):
     with Network() as net:
         machines, wires = line(net, "r")
         tape = Tape(net)
-        packet = IPv4(IPv4Address(b"\x0a\0\0\1"), IPv4Address(dst), PROTO_UDP, 28).pack() + b"\0\7\0\x09\0\x08\0\0"
+        packet = (
+            IPv4(IPv4Address(b"\x0a\0\0\1"), IPv4Address(dst), PROTO_UDP, 28).pack() + b"\0\7\0\x09\0\x08\0\0"
+        )
         wires[0].ends[0].transmit(BROADCAST + wires[0].ends[0].mac + b"\x08\0" + packet, b"")
         net.run()
         assert len(tape.sent()) == 1
@@ -170,7 +181,7 @@ def test_a_datagram_for_me_in_a_frame_for_everyone_is_answered_by_no_error():
         assert peer.quiet()
 
 
-# --- myself -----------------------------------------------------------------------------------------------------------
+# --- myself ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.feature("Internet", "What a host sends to itself never touches a link")
@@ -214,7 +225,7 @@ def test_loopback_addresses_from_a_link_are_dropped():
         assert dict(peer.host.counters) == {"ipv4.bad_source": 1}
 
 
-# --- routing ----------------------------------------------------------------------------------------------------------
+# --- routing --------------------------------------------------------------------------------------
 
 
 @pytest.mark.feature("Internet", "The longest prefix that matches decides, as brute force finds it too")
@@ -229,8 +240,10 @@ def test_the_longest_prefix_wins_against_brute_force(seed):
 
     def brute(dst):
         best = None
-        for (prefix, interface, via), route in plain.items():
-            if dst in prefix and (best is None or (prefix.length, -route.metric) > (best.prefix.length, -best.metric)):
+        for (prefix, _, _), route in plain.items():
+            if dst in prefix and (
+                best is None or (prefix.length, -route.metric) > (best.prefix.length, -best.metric)
+            ):
                 best = route
         return best
 
@@ -267,14 +280,19 @@ def test_the_table_is_bounded():
 def test_no_route_is_an_error_at_the_socket():
     with Network() as net:
         a, b, _ = pair(net)
-        for attempt in (lambda: a.connect(("192.0.2.1", 80)), lambda: a.socket(socket.SOCK_DGRAM).sendto(b"", ("192.0.2.1", 9))):
+        for attempt in (
+            lambda: a.connect(("192.0.2.1", 80)),
+            lambda: a.socket(socket.SOCK_DGRAM).sendto(b"", ("192.0.2.1", 9)),
+        ):
             with pytest.raises(OSError) as caught:
                 attempt()
             assert caught.value.errno == errno.ENETUNREACH
         assert not a.tcp.connections and net.simulator.idle
 
 
-@pytest.mark.feature("Internet", "Datagrams pass through routers, one hop nearer and one less to live each time")
+@pytest.mark.feature(
+    "Internet", "Datagrams pass through routers, one hop nearer and one less to live each time"
+)
 def test_three_routers_on_the_way():
     with Network() as net:
         machines, wires = line(net, "r1", "r2", "r3")
@@ -294,7 +312,10 @@ def test_three_routers_on_the_way():
 
 def test_a_host_that_is_no_router_passes_nothing_on():
     with Network() as net:
-        a, c = net.host("a", "10.0.0.1/24", gateway="10.0.0.3"), net.host("c", "10.1.0.1/24", gateway="10.1.0.3")
+        a, c = (
+            net.host("a", "10.0.0.1/24", gateway="10.0.0.3"),
+            net.host("c", "10.1.0.1/24", gateway="10.1.0.3"),
+        )
         b = net.host("b")
         net.wire(a, b.interface("eth0", "10.0.0.3/24"))
         net.wire(c, b.interface("eth1", "10.1.0.3/24"))

@@ -114,7 +114,14 @@ def test_announce_tells_the_link_each_own_address():
         {"sender_ip": IPv4Address(b"\xff" * 4)},
         {"sender_ip": IPv4Address(b"\x0a\0\0\xff")},
     ],
-    ids=["broadcast MAC", "group MAC", "multicast", "my own address", "limited broadcast", "directed broadcast"],
+    ids=[
+        "broadcast MAC",
+        "group MAC",
+        "multicast",
+        "my own address",
+        "limited broadcast",
+        "directed broadcast",
+    ],
 )
 def test_who_cannot_be_a_neighbour_is_not_believed(words):
     with Network() as net:
@@ -126,7 +133,9 @@ def test_who_cannot_be_a_neighbour_is_not_believed(words):
         assert dict(peer.host.counters) == {"arp.bad_sender": 2}
 
 
-@pytest.mark.parametrize("change", [(0, 9), (2, 0x86), (4, 7), (5, 16)], ids=["hardware", "protocol", "hlen", "plen"])
+@pytest.mark.parametrize(
+    "change", [(0, 9), (2, 0x86), (4, 7), (5, 16)], ids=["hardware", "protocol", "hlen", "plen"]
+)
 def test_an_arp_packet_for_other_hardware_or_protocols_is_dropped_by_name(change):
     with Network() as net:
         peer = Peer(net)
@@ -134,7 +143,9 @@ def test_an_arp_packet_for_other_hardware_or_protocols_is_dropped_by_name(change
         packet[change[0]] = change[1]
         peer.inject(peer.frame(bytes(packet), ETHERTYPE_ARP))
         assert peer.frames == [] and known(peer) == {}
-        assert [n for n in peer.host.counters if n.startswith("arp.")] and sum(peer.host.counters.values()) == 1
+        assert [n for n in peer.host.counters if n.startswith("arp.")] and sum(
+            peer.host.counters.values()
+        ) == 1
 
 
 def test_a_truncated_arp_packet_is_dropped_by_name():
@@ -145,7 +156,9 @@ def test_a_truncated_arp_packet_is_dropped_by_name():
         assert dict(peer.host.counters) == {"arp.truncated": 28}
 
 
-@pytest.mark.feature("Link", "Nobody answers three questions: the sender is told that the host is unreachable")
+@pytest.mark.feature(
+    "Link", "Nobody answers three questions: the sender is told that the host is unreachable"
+)
 def test_three_questions_a_second_apart_then_no_route_to_host():
     with Network() as net:
         a, b, wire = pair(net)
@@ -156,7 +169,9 @@ def test_three_questions_a_second_apart_then_no_route_to_host():
         assert net.now == 3
         assert [shot.time for shot in tape.sent(a)] == [0, 1, 2]
         assert all(shot.arp and shot.arp.target_ip == b"\x0a\0\0\x4d" for shot in tape.sent(a))
-        assert a.counters["arp.unanswered"] == 3, "the SYN, and twice the SYN again, had waited for the answer"
+        assert a.counters["arp.unanswered"] == 3, (
+            "the SYN, and twice the SYN again, had waited for the answer"
+        )
         net.run()
         assert net.now == 3 and not a.tcp.connections
 
@@ -175,7 +190,10 @@ def test_a_connected_datagram_socket_hears_that_its_host_is_not_there():
 def test_a_router_tells_the_sender_that_the_last_hop_is_silent():
     with Network() as net:
         r = net.router("r")
-        a, b = net.host("a", "10.0.0.1/24", gateway="10.0.0.254"), net.host("b", "10.1.0.1/24", gateway="10.1.0.254")
+        a, b = (
+            net.host("a", "10.0.0.1/24", gateway="10.0.0.254"),
+            net.host("b", "10.1.0.1/24", gateway="10.1.0.254"),
+        )
         net.wire(a, r.interface("eth0", "10.0.0.254/24"))
         net.wire(b, r.interface("eth1", "10.1.0.254/24"))
         with pytest.raises(OSError) as caught:

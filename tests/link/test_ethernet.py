@@ -40,7 +40,9 @@ def test_a_promiscuous_interface_takes_them_all():
         assert len(heard) == 1
 
 
-@pytest.mark.parametrize("dst, to_group", [(None, False), (BROADCAST, True), (MAC.parse("01:00:5e:00:00:01"), True)])
+@pytest.mark.parametrize(
+    "dst, to_group", [(None, False), (BROADCAST, True), (MAC.parse("01:00:5e:00:00:01"), True)]
+)
 def test_own_broadcast_and_group_frames_come_in_and_say_which_they_are(dst, to_group):
     with Network() as net:
         peer = Peer(net)

@@ -116,7 +116,7 @@ def test_the_queue_drops_its_tail_by_bytes():
     with Network() as net:
         a, b, wire = raw_pair(net, rate="1 Mbit/s", queue=1000)
         tape = Tape(net)
-        # One is on the line; then 396 + 4 bytes twice fit into 1000, a third does not, but a small one still does.
+        # One is on the line; two of 396 + 4 bytes fit into 1000, a third does not, but a small one does.
         for size in (396, 396, 396, 396, 146, 100):
             wire.ends[0].transmit(a_frame(wire, size, fill=size & 0xFF), b"")
         assert wire.ends[0].queued == 950
@@ -132,13 +132,18 @@ def chances(seed: int, count: int = 20_000, **options):
         a, b, wire = raw_pair(net, delay="1 ms", **options)
         tape = Tape(net)
         for at in range(count):
-            net.simulator.call_at(at * 1000, lambda at=at: wire.ends[0].transmit(a_frame(wire, 60)[:14] + at.to_bytes(4, "big"), b""))
+            net.simulator.call_at(
+                at * 1000,
+                lambda at=at: wire.ends[0].transmit(a_frame(wire, 60)[:14] + at.to_bytes(4, "big"), b""),
+            )
         net.run()
         came = [int.from_bytes(e.fields["frame"][14:18], "big") for e in arrivals(tape.events, b)]
         return came, dict(wire.counters), dict(b.counters)
 
 
-@pytest.mark.feature("Simulation", "Loss, duplication, reordering and corruption by chance, the same for the same seed")
+@pytest.mark.feature(
+    "Simulation", "Loss, duplication, reordering and corruption by chance, the same for the same seed"
+)
 def test_chance_keeps_its_shares():
     came, _, _ = chances(1, loss=0.1)
     assert 0.89 < len(came) / 20_000 < 0.91
@@ -206,13 +211,14 @@ def test_nothing_depends_on_the_hash_seed():
     for seed in ("0", "1", "4242"):
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM.format(root=str(ROOT))],
-            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True, timeout=100,
+            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True,
+            check=True, timeout=100,
         )  # fmt: skip
         digests.add(done.stdout.strip())
     assert len(digests) == 1 and len(digests.pop()) == 64
 
 
-# --- faults that a script chooses ------------------------------------------------------------------------------------
+# --- faults that a script chooses -----------------------------------------------------------------
 
 
 def transfer(net, a, b, size: int, reply: bytes = b"") -> tuple[bytes, bytes]:
@@ -230,7 +236,9 @@ def transfer(net, a, b, size: int, reply: bytes = b"") -> tuple[bytes, bytes]:
     return got, came
 
 
-@pytest.mark.feature("Simulation", "Scripted faults: drop, delay, corrupt or duplicate the n-th data segment, ACK, SYN or FIN")
+@pytest.mark.feature(
+    "Simulation", "Scripted faults: drop, delay, corrupt or duplicate the n-th data segment, ACK, SYN or FIN"
+)
 def test_drop_the_third_data_segment():
     with Network() as net:
         a, b, wire = pair(net, wire={"delay": "10 ms"})

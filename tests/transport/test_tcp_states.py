@@ -1,6 +1,7 @@
 """TCP's state machine: how connections open and close, politely and otherwise. RFC 9293 §3.5, §3.6, §3.10."""
 
 import errno
+from itertools import pairwise
 
 import pytest
 
@@ -45,7 +46,7 @@ def start(peer):
     return s
 
 
-# --- the table --------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 FIGURE_5 = """
 CLOSED LISTEN
@@ -73,7 +74,7 @@ TIME-WAIT CLOSED
 def test_the_table_is_figure_5():
     drawn = {tuple(line.split()) for line in FIGURE_5.split("\n") if line}
     table = {(a.value, b.value) for (a, what), b in TRANSITIONS.items() if what is not Input.ABORT}
-    # Beside the figure: SYN-RECEIVED goes to CLOSE-WAIT when the FIN comes with the ACK (§3.10.7.4, eighth check).
+    # Beside the figure: from SYN-RECEIVED to CLOSE-WAIT, by the eighth check of §3.10.7.4.
     assert table - drawn <= {("SYN-RECEIVED", "CLOSE-WAIT")}
     assert drawn <= table
     # LISTEN → SYN-SENT by a send is missing on purpose in both: BSD sockets have no such call.
@@ -94,7 +95,7 @@ def test_every_state_can_be_reached_and_left():
     assert left == set(State), "CLOSED can be reached from everywhere without a reset"
 
 
-# --- opening ------------------------------------------------------------------------------------------------------------
+# --- opening --------------------------------------------------------------------------------------
 
 
 @pytest.mark.feature("TCP", "A connection opens with three segments, and closes with four")
@@ -113,7 +114,14 @@ def test_three_to_open_and_four_to_close():
             ("a", {"SYN"}), ("b", {"SYN", "ACK"}), ("a", {"ACK"}),
             ("a", {"FIN", "ACK"}), ("b", {"ACK"}), ("b", {"FIN", "ACK"}), ("a", {"ACK"}),
         ]  # fmt: skip
-        assert tape.states(a) == ["SYN-SENT", "ESTABLISHED", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "CLOSED"]
+        assert tape.states(a) == [
+            "SYN-SENT",
+            "ESTABLISHED",
+            "FIN-WAIT-1",
+            "FIN-WAIT-2",
+            "TIME-WAIT",
+            "CLOSED",
+        ]
         assert tape.states(b) == ["LISTEN", "SYN-RECEIVED", "ESTABLISHED", "CLOSE-WAIT", "LAST-ACK", "CLOSED"]
         nothing_left(net, (a, b))
 
@@ -161,7 +169,9 @@ def test_a_refused_connection():
         nothing_left(net, (a, b))
 
 
-@pytest.mark.feature("TCP", "An unanswered SYN is sent again ever more slowly, and then the attempt times out")
+@pytest.mark.feature(
+    "TCP", "An unanswered SYN is sent again ever more slowly, and then the attempt times out"
+)
 def test_an_unanswered_syn_is_sent_again_and_given_up():
     with Network() as net:
         peer = Peer(net, tcp=TcpConfig(syn_retries=6))
@@ -290,7 +300,11 @@ def test_simultaneous_open_by_hand():
         mine = peer.await_syn()
         peer.tcp(SYN, seq=5000)
         answer = peer.take()
-        assert (set(answer.flags.split(", ")), answer.tcp.seq, answer.tcp.ack) == ({"SYN", "ACK"}, mine.tcp.seq, 5001)
+        assert (set(answer.flags.split(", ")), answer.tcp.seq, answer.tcp.ack) == (
+            {"SYN", "ACK"},
+            mine.tcp.seq,
+            5001,
+        )
         assert state(peer) == "SYN-RECEIVED"
         peer.tcp(SYN | ACK, seq=5000, ack=mine.tcp.seq + 1)
         assert state(peer) == "ESTABLISHED"
@@ -325,7 +339,13 @@ def test_a_listening_port_answers_nothing_but_a_syn(flags):
 
 @pytest.mark.parametrize(
     "flags, seq, ack, expected",
-    [(SYN, 100, 0, ("ACK, RST", 0, 101)), (SYN | ACK, 100, 77, ("RST", 77, 0)), (FIN, 100, 0, ("ACK, RST", 0, 104)), (RST, 100, 0, None), (RST | ACK, 1, 2, None)],
+    [
+        (SYN, 100, 0, ("ACK, RST", 0, 101)),
+        (SYN | ACK, 100, 77, ("RST", 77, 0)),
+        (FIN, 100, 0, ("ACK, RST", 0, 104)),
+        (RST, 100, 0, None),
+        (RST | ACK, 1, 2, None),
+    ],
 )
 def test_a_closed_port_answers_with_a_reset_that_will_be_believed(flags, seq, ack, expected):
     with Network() as net:
@@ -338,7 +358,9 @@ def test_a_closed_port_answers_with_a_reset_that_will_be_believed(flags, seq, ac
             assert (", ".join(sorted(shot.flags.split(", "))), shot.tcp.seq, shot.tcp.ack) == expected
 
 
-@pytest.mark.feature("TCP", "A full backlog drops SYNs by name, and who tries again gets in when there is room")
+@pytest.mark.feature(
+    "TCP", "A full backlog drops SYNs by name, and who tries again gets in when there is room"
+)
 def test_a_full_backlog_drops_and_the_peer_tries_again():
     with Network() as net:
         a, b, _ = pair(net)
@@ -434,7 +456,7 @@ def test_a_syn_from_no_single_host_is_dropped(src):
         nothing_left(net, [peer.host])
 
 
-# --- closing -------------------------------------------------------------------------------------------------------------
+# --- closing --------------------------------------------------------------------------------------
 
 
 @pytest.mark.feature("TCP", "One direction can be closed while the other goes on")
@@ -515,7 +537,9 @@ def test_a_fin_that_comes_before_its_data_is_not_lost():
         assert read_all(s) == b"hello world"
 
 
-@pytest.mark.feature("TCP", "TIME-WAIT lasts twice the maximum segment lifetime, and answers a FIN that comes again")
+@pytest.mark.feature(
+    "TCP", "TIME-WAIT lasts twice the maximum segment lifetime, and answers a FIN that comes again"
+)
 def test_time_wait_lasts_2_msl_and_answers_again():
     with Network() as net:
         peer = Peer(net, tcp=TcpConfig(msl=30 * SECOND))
@@ -586,7 +610,9 @@ def test_the_time_wait_table_is_bounded():
         assert a.counters["tcp.time_wait_evicted"] == 3
 
 
-@pytest.mark.feature("TCP", "Closing with unread bytes resets the connection, so that the peer knows they are lost")
+@pytest.mark.feature(
+    "TCP", "Closing with unread bytes resets the connection, so that the peer knows they are lost"
+)
 def test_closing_with_unread_bytes_is_a_reset():
     with Network() as net:
         a, b, _ = pair(net, wire={"delay": "5 ms"})
@@ -627,10 +653,12 @@ def test_a_fin_wait_2_that_nobody_owns_ends():
         nothing_left(net, [peer.host])
 
 
-# --- resets and intruders: RFC 5961 -----------------------------------------------------------------------------------
+# --- resets and intruders: RFC 5961 ---------------------------------------------------------------
 
 
-@pytest.mark.feature("TCP", "Only a reset with exactly the next number is believed; others are asked back, not too often")
+@pytest.mark.feature(
+    "TCP", "Only a reset with exactly the next number is believed; others are asked back, not too often"
+)
 def test_only_an_exact_reset_is_believed():
     with Network() as net:
         peer = Peer(net)
@@ -723,12 +751,11 @@ def _close_wait(peer):
     return s
 
 
-# --- no state without an exit ------------------------------------------------------------------------------------------
+# --- no state without an exit ---------------------------------------------------------------------
 
 
 def leave_in(peer, name):
     """Bring the host's connection into the state `name`, with its program gone."""
-    host = peer.host
     if name == "SYN-SENT":
         s = start(peer)
         peer.await_syn()
@@ -754,7 +781,8 @@ def leave_in(peer, name):
 
 
 STATES = [
-    "SYN-SENT", "SYN-RECEIVED", "ESTABLISHED", "CLOSE-WAIT", "FIN-WAIT-1", "FIN-WAIT-2", "CLOSING", "LAST-ACK", "TIME-WAIT",
+    "SYN-SENT", "SYN-RECEIVED", "ESTABLISHED", "CLOSE-WAIT", "FIN-WAIT-1", "FIN-WAIT-2",
+    "CLOSING", "LAST-ACK", "TIME-WAIT",
 ]  # fmt: skip
 
 
@@ -798,7 +826,7 @@ def test_data_that_is_never_acknowledged_ends_in_a_time_out():
             s.recv(1)
         assert caught.value.errno == errno.ETIMEDOUT
         times = [shot.time for shot in peer.inbox]
-        assert [round(b - a) for a, b in zip(times, times[1:], strict=False)] == [1, 2, 4, 8, 16, 32] + [60] * 9
+        assert [round(b - a) for a, b in pairwise(times)] == [1, 2, 4, 8, 16, 32] + [60] * 9
         assert net.now == 63 + 10 * 60
         nothing_left(net, [peer.host])
 
@@ -827,16 +855,20 @@ def test_a_host_that_is_switched_off_leaves_nothing():
         nothing_left(net, (a, b))
 
 
-# --- numbers that wrap ------------------------------------------------------------------------------------------------
+# --- numbers that wrap ----------------------------------------------------------------------------
 
 
 @pytest.mark.feature("TCP", "Sequence numbers wrap at 2³² in the middle of a transfer, and nobody notices")
 @pytest.mark.parametrize("before", [0, 1, 2, 1460, 1461, 5000, 100_000, 2**31])
 @pytest.mark.parametrize("loss", [0, 0.05])
 def test_a_transfer_across_the_wrap(monkeypatch, before, loss):
-    monkeypatch.setattr("labstack.transport.tcp.layer.Tcp._initial_number", lambda self, name: (2**32 - before) % 2**32)
+    monkeypatch.setattr(
+        "labstack.transport.tcp.layer.Tcp._initial_number", lambda self, name: (2**32 - before) % 2**32
+    )
     with Network(seed=before) as net:
-        a, b, _ = pair(net, wire={"delay": "1 ms", "loss": loss, "reorder": loss}, a={"tcp": SHORT}, b={"tcp": SHORT})
+        a, b, _ = pair(
+            net, wire={"delay": "1 ms", "loss": loss, "reorder": loss}, a={"tcp": SHORT}, b={"tcp": SHORT}
+        )
         s, t = connected(net, a, b)
         reader = b.spawn(read_all, t)
         other = a.spawn(read_all, s)
@@ -881,8 +913,7 @@ def test_initial_numbers_move_on_with_time_and_differ_by_port():
                 peer.tcp(RST, seq=78)
             net.sleep(1)
         for port in (5000, 5001):
-            assert (numbers[1, port] - numbers[0, port]) % 2**32 == 250_000  # a tick each 4 µs: RFC 9293 §3.4.1
+            assert (
+                numbers[1, port] - numbers[0, port]
+            ) % 2**32 == 250_000  # a tick each 4 µs: RFC 9293 §3.4.1
         assert abs(numbers[0, 5000] - numbers[0, 5001]) > 1000
-
-
-

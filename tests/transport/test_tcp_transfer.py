@@ -1,10 +1,11 @@
 """TCP under way: acknowledging, waiting, sending again, and never more than the peer and the path can bear.
 
-RFC 9293 §3.8, RFC 6298, RFC 5681, RFC 6582. The peer is moved by hand, so each number here can be checked against the
-clause that it comes from.
+RFC 9293 §3.8, RFC 6298, RFC 5681, RFC 6582. The peer is moved by hand, so each number here can be checked
+against the clause that it comes from.
 """
 
 import socket
+from itertools import pairwise
 
 import pytest
 
@@ -40,10 +41,12 @@ def spans(shots, base):
     return [((shot.tcp.seq - base) % 2**32, len(shot.body)) for shot in shots if shot.tcp]
 
 
-# --- acknowledging: RFC 9293 §3.8.6.3, RFC 5681 §4.2 ---------------------------------------------------------------------
+# --- acknowledging: RFC 9293 §3.8.6.3, RFC 5681 §4.2 ----------------------------------------------
 
 
-@pytest.mark.feature("TCP", "Every second full segment is acknowledged at once, a single one after at most 200 ms")
+@pytest.mark.feature(
+    "TCP", "Every second full segment is acknowledged at once, a single one after at most 200 ms"
+)
 def test_every_second_full_segment_is_acknowledged_at_once():
     with Network() as net:
         peer, s = open_pair(net, b"")
@@ -95,7 +98,9 @@ def test_no_delay_when_none_is_wanted():
         assert peer.take().is_pure_ack
 
 
-@pytest.mark.feature("TCP", "Each segment out of order is answered by a duplicate ACK, and the gap's end by a full one")
+@pytest.mark.feature(
+    "TCP", "Each segment out of order is answered by a duplicate ACK, and the gap's end by a full one"
+)
 def test_each_segment_out_of_order_is_a_duplicate_ack():
     with Network() as net:
         peer, s = open_pair(net)
@@ -133,14 +138,27 @@ def test_separate_pieces_are_bounded_and_what_is_dropped_has_a_name():
         for k in range(8):
             peer.tcp(ACK, b"x", seq=base + 2 * k + 1)
         assert len(s._connection.receiver.pieces) == 4
-        assert sum(n for name, n in peer.host.counters.items() if "hole" in name or "piece" in name) == 4, dict(peer.host.counters)
+        assert sum(n for name, n in peer.host.counters.items() if "hole" in name or "piece" in name) == 4, (
+            dict(peer.host.counters)
+        )
 
 
-# --- the window: RFC 9293 §3.8.6 --------------------------------------------------------------------------------------
+# --- the window: RFC 9293 §3.8.6 ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "buffer, shift", [(1, 0), (65535, 0), (65536, 0), (65537, 1), (131072, 1), (131073, 2), (1 << 20, 4), (1 << 30, 14), (1 << 40, 14)]
+    "buffer, shift",
+    [
+        (1, 0),
+        (65535, 0),
+        (65536, 0),
+        (65537, 1),
+        (131072, 1),
+        (131073, 2),
+        (1 << 20, 4),
+        (1 << 30, 14),
+        (1 << 40, 14),
+    ],
 )
 def test_the_smallest_scale_that_says_it_all(buffer, shift):
     assert scale_for(buffer) == shift
@@ -162,7 +180,9 @@ def test_the_window_is_what_is_free_and_its_right_edge_never_moves_back():
         assert shot.is_pure_ack and (shot.tcp.ack + shot.tcp.window - edges[0]) % 2**32 == 6000
 
 
-@pytest.mark.feature("TCP", "A shut window is probed until it opens, however long that takes, and no time-out ends it")
+@pytest.mark.feature(
+    "TCP", "A shut window is probed until it opens, however long that takes, and no time-out ends it"
+)
 def test_a_shut_window_is_probed_for_ever():
     with Network() as net:
         peer, s = open_pair(net, window=0)
@@ -176,7 +196,7 @@ def test_a_shut_window_is_probed_for_ever():
             assert spans([probe], base) == [(0, 1)]
             times.append(probe.time)
             peer.tcp(ACK, ack=base, window=0)
-        gaps = [round(b - a) for a, b in zip(times, times[1:], strict=False)]
+        gaps = [round(b - a) for a, b in pairwise(times)]
         assert gaps == [1, 2, 4, 8, 16, 32] + [60] * 18
         assert s._connection.state.value == "ESTABLISHED"
         peer.tcp(ACK, ack=base, window=1000)
@@ -239,13 +259,15 @@ def test_a_window_that_opens_lets_the_whole_of_it_go():
         net.sleep(1)
         peer.take_all()
         peer.tcp(ACK, ack=base, window=3500)
-        # What probed the window was not kept, and goes again; the last, short piece waits for an answer (Nagle).
+        # What probed the window was not kept, and goes again; the last, short piece waits (Nagle).
         assert spans(peer.take_all(), base) == [(0, 1), (1, 1000), (1001, 1000), (2001, 1000)]
         peer.tcp(ACK, ack=base + 3001, window=3500)
         assert spans(peer.take_all(), base) == [(3001, 499)]
 
 
-@pytest.mark.feature("TCP", "No silly windows: neither small steps offered, nor small segments sent into them")
+@pytest.mark.feature(
+    "TCP", "No silly windows: neither small steps offered, nor small segments sent into them"
+)
 def test_a_receiver_offers_no_small_steps():
     with Network() as net:
         peer, s = open_pair(net, receive_buffer=5000)
@@ -264,7 +286,9 @@ def test_a_sender_sends_no_small_piece_into_a_large_window_that_is_nearly_full()
         peer, s = open_pair(net, window=4500)
         base = peer.rcv_nxt
         s.send(bytes(9000))
-        assert spans(peer.take_all(), base) == [(0, 1000), (1000, 1000), (2000, 1000), (3000, 1000)], "500 bytes of window stay unused"
+        assert spans(peer.take_all(), base) == [(0, 1000), (1000, 1000), (2000, 1000), (3000, 1000)], (
+            "500 bytes of window stay unused"
+        )
         peer.tcp(ACK, ack=base + 1000, window=3600)  # 100 more: still nothing worth sending
         assert peer.quiet()
         peer.tcp(ACK, ack=base + 2000, window=3000)
@@ -287,7 +311,13 @@ def test_a_window_that_is_half_of_all_it_ever_was_is_no_silly_one():
 
 def test_window_scaling_reaches_beyond_64_kib():
     with Network() as net:
-        peer, s = open_pair(net, Options(mss=1000, window_scale=3).pack(), window=10_000, initial_window=1000, send_buffer=1 << 20)
+        peer, s = open_pair(
+            net,
+            Options(mss=1000, window_scale=3).pack(),
+            window=10_000,
+            initial_window=1000,
+            send_buffer=1 << 20,
+        )
         base = peer.rcv_nxt
         s.send(bytes(200_000))
         assert sum(n for _, n in spans(peer.take_all(), base)) == 10_000, "a SYN's window is not scaled"
@@ -295,7 +325,7 @@ def test_window_scaling_reaches_beyond_64_kib():
         assert sum(n for _, n in spans(peer.take_all(), base)) == 100_000, "all others are"
 
 
-# --- small segments: Nagle, RFC 9293 §3.7.4 ----------------------------------------------------------------------------
+# --- small segments: Nagle, RFC 9293 §3.7.4 -------------------------------------------------------
 
 
 @pytest.mark.feature("TCP", "Nagle: one small segment under way at a time; TCP_NODELAY switches it off")
@@ -342,7 +372,7 @@ def test_push_is_on_the_last_segment_of_what_was_written():
         assert "PSH" in peer.take().flags
 
 
-# --- sending again: RFC 6298 ---------------------------------------------------------------------------------------------
+# --- sending again: RFC 6298 ----------------------------------------------------------------------
 
 
 def test_the_estimator_is_the_rfcs_arithmetic():
@@ -435,7 +465,7 @@ def test_no_timer_runs_when_nothing_is_under_way():
         assert net.simulator.idle
 
 
-# --- losses: RFC 5681 §3.2, RFC 6582 -----------------------------------------------------------------------------------
+# --- losses: RFC 5681 §3.2, RFC 6582 --------------------------------------------------------------
 
 
 def ten_under_way(net, **tcp):
@@ -454,7 +484,9 @@ def test_the_third_duplicate_sends_again_at_once():
         peer, s, base = ten_under_way(net)
         peer.tcp(ACK, ack=base + 1000)  # segment 2 is lost
         sent = spans(peer.take_all(), base)
-        assert sent == [(10_000, 1000), (11_000, 1000)], "slow start: one for the one acknowledged, and one more"
+        assert sent == [(10_000, 1000), (11_000, 1000)], (
+            "slow start: one for the one acknowledged, and one more"
+        )
         for _ in range(2):
             peer.tcp(ACK, ack=base + 1000)
             assert (1000, 1000) not in spans(peer.take_all(), base)
@@ -486,7 +518,9 @@ def test_one_loss_halves_the_window_once():
         assert (congestion.ssthresh, congestion.cwnd) == (5000, 5000)
 
 
-@pytest.mark.feature("TCP", "NewReno: several losses in one window, one each round trip, one cut of the window")
+@pytest.mark.feature(
+    "TCP", "NewReno: several losses in one window, one each round trip, one cut of the window"
+)
 @pytest.mark.parametrize("lost", [(0, 4), (0, 1), (2, 9), (0, 3, 6), (0, 1, 2), (1, 5, 9), (0, 8, 9)])
 def test_several_losses_in_one_window(lost):
     with Network() as net:
@@ -571,7 +605,9 @@ def test_duplicates_after_a_time_out_start_no_fast_retransmit():
 
 
 @pytest.mark.parametrize(
-    "fields", [{"data": b"x"}, {"window": 60_000}, {"flags": FIN | ACK}], ids=["with data", "a new window", "a FIN"]
+    "fields",
+    [{"data": b"x"}, {"window": 60_000}, {"flags": FIN | ACK}],
+    ids=["with data", "a new window", "a FIN"],
 )
 def test_what_is_no_duplicate_is_not_counted_as_one(fields):
     with Network() as net:
@@ -616,7 +652,7 @@ def test_any_single_lost_acknowledgement_costs_nothing(dropped):
         assert fault.hits == 1 and a.counters["tcp.retransmitted"] == 0
 
 
-# --- congestion: RFC 5681 §3.1 -----------------------------------------------------------------------------------------
+# --- congestion: RFC 5681 §3.1 --------------------------------------------------------------------
 
 
 @pytest.mark.feature("TCP", "Slow start doubles the window each round trip, avoidance adds a segment")
@@ -662,7 +698,9 @@ def test_an_acknowledgement_of_much_grows_the_window_by_two_segments_at_most():
 def test_never_more_than_both_windows_allow():
     with Network(seed=3) as net:
         a, b, wire = pair(
-            net, wire={"delay": "10 ms", "rate": "20 Mbit/s", "loss": 0.02}, b={"tcp": TcpConfig(receive_buffer=40_000)}
+            net,
+            wire={"delay": "10 ms", "rate": "20 Mbit/s", "loss": 0.02},
+            b={"tcp": TcpConfig(receive_buffer=40_000)},
         )
         tape = Tape(net)
         s, t = connected(net, a, b)
@@ -718,4 +756,3 @@ def test_the_path_is_full_and_no_fuller():
         least = 2_000_000 / 1460 * 1538 * 8 / 10e6
         assert least < net.now < 1.1 * least
         assert a.counters["tcp.retransmitted"] == 0
-

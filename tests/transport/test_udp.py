@@ -35,7 +35,9 @@ def test_a_datagram_there_and_back(size):
         assert s.recvfrom(65535) == (pattern(size)[::-1], ("10.0.0.2", 9))
 
 
-@pytest.mark.parametrize("size, error", [(1472, None), (1473, errno.EMSGSIZE), (65507, errno.EMSGSIZE), (65508, errno.EMSGSIZE)])
+@pytest.mark.parametrize(
+    "size, error", [(1472, None), (1473, errno.EMSGSIZE), (65507, errno.EMSGSIZE), (65508, errno.EMSGSIZE)]
+)
 def test_what_does_not_fit_is_an_error_and_nothing_is_sent(size, error):
     with Network() as net:
         a, b, _ = pair(net)
@@ -127,7 +129,9 @@ def test_the_endpoint_that_fits_best_gets_it():
             wild.recv(100)
 
 
-@pytest.mark.feature("UDP", "What a program does not read waits in a bounded queue; the rest is dropped by name")
+@pytest.mark.feature(
+    "UDP", "What a program does not read waits in a bounded queue; the rest is dropped by name"
+)
 def test_the_queue_is_bounded_by_bytes():
     with Network() as net:
         peer = Peer(net)
