@@ -17,8 +17,12 @@ def run(loss: float) -> tuple[list[tuple[int, bytes]], dict[str, int], dict[str,
         def serve() -> None:
             while True:
                 connection, _ = listener.accept()
+                asked = 0
                 while data := connection.recv(10_000):
-                    connection.sendall(data[:100])
+                    asked += len(data)
+                    if asked < 10_000:
+                        connection.sendall(data[:100])
+                connection.sendall(bytes(asked))
                 connection.close()
 
         b.spawn(serve)
