@@ -7,9 +7,10 @@ differs. Here the layers are put on top of one another; each part that a lab rep
 from __future__ import annotations
 
 import socket as posix
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from labstack.core.addresses import ANY, InterfaceAddress, IPAddress, Prefix
 from labstack.core.clock import Driver, Program, Waiters
@@ -24,6 +25,7 @@ from labstack.link.arp import Arp, ArpCache, Cache
 from labstack.link.ethernet import Interface
 from labstack.physical.device import Device
 from labstack.sockets.raw import Raw
+from labstack.sockets.selector import Selector
 from labstack.sockets.socket import Socket
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import CongestionControl
@@ -75,6 +77,7 @@ class Host:
         self.node = Node(name, driver, random=random, numbers=numbers)
         self.interfaces: dict[str, Interface] = {}
         self.arps: dict[str, Arp] = {}
+        self.sockets: MutableMapping[int, Socket] = WeakValueDictionary()
         self.ip = IPv4(self.node, routing_table(), forwarding=forwarding)
         self.icmp = ICMP(self.node, self.ip)
         self.udp = Udp(self.node, self.ip)
@@ -166,6 +169,10 @@ class Host:
             new.close()
             raise
         return new
+
+    def selector(self) -> Selector:
+        """A selector, to wait for many of this host's sockets at once."""
+        return Selector(self)
 
     def raw(self, protocol: int) -> Raw:
         """All datagrams of one IP protocol as bytes, in place of the host's own transport, until it is

@@ -72,6 +72,44 @@ class Socket:
         self._closed = False
         self._io_refs = 0  # open files made by makefile
         self._close_wanted = False
+        self._changed = Waiters()
+        stack.sockets[self._fileno] = self
+
+    # --- readiness, for selectors
+    def readable(self) -> bool:
+        """`recv`, `recvfrom` or `accept` would not wait: something is there, or the end, or an error."""
+        if self._closed:
+            return False
+        if self._listener is not None:
+            return bool(self._listener.ready)
+        if self._connection is not None:
+            return self._read_shut or self._connection.can_read()
+        if self.type == posix.SOCK_STREAM:
+            return True  # it is not connected: the call would fail at once
+        endpoint = self._endpoint
+        return endpoint is not None and (bool(endpoint.queue) or bool(endpoint.error))
+
+    def writable(self) -> bool:
+        """It is worth calling `send` (a third of the buffer is free, as on Linux), or a `connect` that did
+        not wait is through, well or badly."""
+        if self._closed or self._listener is not None:
+            return False
+        return self._connection is None or self._connection.can_write()
+
+    def waiters(self, reading: bool, writing: bool) -> list[Waiters]:
+        """What wakes when `readable()`, or `writable()`, may have become true. They are emptied by waking:
+        who still waits adds itself again."""
+        found = [self._changed]
+        if self._connection is not None:
+            if reading:
+                found.append(self._connection.readable)
+            if writing:
+                found.append(self._connection.writable)
+        elif reading and self._listener is not None:
+            found.append(self._listener.readable)
+        elif reading and self._endpoint is not None:
+            found.append(self._endpoint.readable)
+        return found
 
     # --- names and modes
     def fileno(self) -> int:
@@ -187,6 +225,7 @@ class Socket:
         endpoint = self._stack.udp.bind(address, port, self._reuse)
         endpoint.broadcast = self._broadcast
         self._endpoint = endpoint
+        self._changed.wake()
         return endpoint
 
     def listen(self, backlog: int = 128) -> None:
@@ -203,6 +242,7 @@ class Socket:
             if self._binding is None:
                 self._binding = self._stack.tcp.bind()
             self._listener = self._stack.tcp.listen(self._binding, backlog, self._config)
+            self._changed.wake()
 
     def accept(self) -> tuple[Socket, Address]:
         """The next connection as a new socket, and the peer's address."""
@@ -244,6 +284,7 @@ class Socket:
                 self._failed = False
                 try:
                     self._connection = self._stack.tcp.connect(peer, local, self._config)
+                    self._changed.wake()
                 finally:
                     self._stack.events.cause = 0
             if self._timeout == 0:
@@ -422,7 +463,9 @@ class Socket:
                     part.close()
             if self._binding is not None:
                 self._stack.tcp.release(self._binding)
+            self._changed.wake()
             self._stack.events.cause = 0
+        self._stack.sockets.pop(self._fileno, None)
 
     def __enter__(self) -> Socket:
         return self

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Protocol
 
 from labstack.core.addresses import IPAddress
 from labstack.core.clock import Driver
@@ -11,6 +12,9 @@ from labstack.core.node import Node
 from labstack.internet.ipv4 import IPv4
 from labstack.transport.tcp.layer import Tcp
 from labstack.transport.udp import Udp
+
+if TYPE_CHECKING:
+    from labstack.sockets.socket import Socket
 
 
 class Stack(Protocol):
@@ -21,6 +25,8 @@ class Stack(Protocol):
     tcp: Tcp
     udp: Udp
     driver: Driver
+    sockets: MutableMapping[int, Socket]
+    """Its open sockets by their `fileno()`."""
 
     @property
     def events(self) -> Events: ...
