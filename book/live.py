@@ -28,7 +28,7 @@ def linux() -> tuple[LinuxPeer | None, Said]:
     except OSError as error:
         return None, Said(
             "No Linux peer here, so the live cells show a recording of one.\n"
-            f"The reason: {error}.\nWhat to do: run `labstack doctor` in a terminal."
+            f"The reason: {error.strerror or error}.\nWhat to do: run `labstack doctor` in a terminal."
         )
     return peer, Said(f"A Linux kernel is at the other end of {peer.tap}.")
 
