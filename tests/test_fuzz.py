@@ -181,7 +181,7 @@ def play(kind, seed, frames=FRAMES):
 
 
 @pytest.mark.feature(
-    "Link", "10,000 random, cut and damaged frames: each counted under a name, and the transfers go on"
+    "Link layer", "10,000 random, cut and damaged frames: each counted under a name, and the transfers go on"
 )
 @pytest.mark.parametrize("kind", [noise, truncated, mutated], ids=lambda kind: kind.__name__)
 def test_bad_frames_are_dropped_by_name_and_transfers_end_intact(kind):

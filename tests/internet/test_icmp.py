@@ -26,7 +26,7 @@ def errors(peer):
     return found
 
 
-@pytest.mark.feature("Internet", "An echo comes back with the same identifier, number and bytes")
+@pytest.mark.feature("ICMP", "An echo comes back with the same identifier, number and bytes")
 @pytest.mark.parametrize("size", [0, 1, 18, 56, 1472])
 def test_an_echo_comes_back_as_it_was_sent(size):
     with Network() as net:
@@ -81,7 +81,7 @@ def test_an_echo_to_everyone_is_met_with_silence():
 
 
 @pytest.mark.feature(
-    "Internet", "A closed port, an unknown protocol and a hop too many are reported, with the datagram quoted"
+    "ICMP", "A closed port, an unknown protocol and a hop too many are reported, with the datagram quoted"
 )
 def test_a_closed_port_is_reported_with_the_datagram():
     with Network() as net:
@@ -221,7 +221,7 @@ def test_no_error_to_no_single_host(src):
         assert peer.quiet()
 
 
-@pytest.mark.feature("Internet", "Errors are limited in rate, and those not sent are counted")
+@pytest.mark.feature("ICMP", "Errors are limited in rate, and those not sent are counted")
 def test_errors_are_limited_in_rate():
     with Network() as net:
         peer = Peer(net)

@@ -78,9 +78,7 @@ def test_the_padding_of_a_short_frame_is_not_payload(size):
         assert waiting(s) == [b"x" * size]
 
 
-@pytest.mark.feature(
-    "Internet", "A datagram with a wrong header checksum, version or length is dropped by name"
-)
+@pytest.mark.feature("IPv4", "A datagram with a wrong header checksum, version or length is dropped by name")
 @pytest.mark.parametrize(
     "at, value, name",
     [
@@ -141,7 +139,7 @@ def test_options_are_skipped():
 
 
 @pytest.mark.feature(
-    "Internet", "A broadcast reaches everyone on the link, must be asked for, and is never forwarded"
+    "IPv4", "A broadcast reaches everyone on the link, must be asked for, and is never forwarded"
 )
 @pytest.mark.parametrize("to", ["10.0.0.255", "255.255.255.255"])
 def test_a_broadcast_has_to_be_asked_for(to):
@@ -184,7 +182,7 @@ def test_a_datagram_for_me_in_a_frame_for_everyone_is_answered_by_no_error():
 # --- myself ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.feature("Internet", "What a host sends to itself never touches a link")
+@pytest.mark.feature("IPv4", "What a host sends to itself never touches a link")
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "127.9.8.7", "10.0.0.1", "a"])
 def test_what_a_host_sends_to_itself_never_touches_a_link(name):
     with Network() as net:
@@ -228,7 +226,7 @@ def test_loopback_addresses_from_a_link_are_dropped():
 # --- routing --------------------------------------------------------------------------------------
 
 
-@pytest.mark.feature("Internet", "The longest prefix that matches decides, as brute force finds it too")
+@pytest.mark.feature("Routing", "The longest prefix that matches decides, as brute force finds it too")
 @pytest.mark.parametrize("seed", range(5))
 def test_the_longest_prefix_wins_against_brute_force(seed):
     draw = random.Random(seed)
@@ -291,7 +289,7 @@ def test_no_route_is_an_error_at_the_socket():
 
 
 @pytest.mark.feature(
-    "Internet", "Datagrams pass through routers, one hop nearer and one less to live each time"
+    "Routing", "Datagrams pass through routers, one hop nearer and one less to live each time"
 )
 def test_three_routers_on_the_way():
     with Network() as net:

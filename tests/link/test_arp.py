@@ -36,7 +36,9 @@ def known(peer):
     return {str(a): str(mac) for a, mac, _ in peer.host.arps["eth0"].cache.entries(peer.net.simulator.now)}
 
 
-@pytest.mark.feature("Link", "ARP asks, keeps what waits for the answer in order, and forgets old answers")
+@pytest.mark.feature(
+    "Link layer", "ARP asks, keeps what waits for the answer in order, and forgets old answers"
+)
 def test_packets_wait_for_the_answer_and_leave_in_order():
     with Network() as net:
         peer = Peer(net, answers_arp=False)
@@ -157,7 +159,7 @@ def test_a_truncated_arp_packet_is_dropped_by_name():
 
 
 @pytest.mark.feature(
-    "Link", "Nobody answers three questions: the sender is told that the host is unreachable"
+    "Link layer", "Nobody answers three questions: the sender is told that the host is unreachable"
 )
 def test_three_questions_a_second_apart_then_no_route_to_host():
     with Network() as net:

@@ -21,7 +21,7 @@ def listen(host):
     return heard
 
 
-@pytest.mark.feature("Link", "Frames for others, and of a type that nobody reads, are dropped by name")
+@pytest.mark.feature("Link layer", "Frames for others, and of a type that nobody reads, are dropped by name")
 def test_a_frame_for_another_machine_is_dropped_by_name():
     with Network() as net:
         peer = Peer(net)

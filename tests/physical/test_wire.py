@@ -33,7 +33,9 @@ def a_frame(wire, size: int, fill: int = 0x55) -> bytes:
     return (wire.ends[1].mac + wire.ends[0].mac + b"\x12\x34").ljust(size, bytes([fill]))
 
 
-@pytest.mark.feature("Link", "A frame takes its bits, preamble and gap included, and the delay of the wire")
+@pytest.mark.feature(
+    "Physical layer", "A frame takes its bits, preamble and gap included, and the delay of the wire"
+)
 @pytest.mark.parametrize("size", [60, 61, 1000, 1514])
 def test_time_is_bits_over_rate_and_the_way(size):
     with Network() as net:
@@ -96,7 +98,9 @@ def test_the_check_sequence_on_the_wire_is_the_real_one():
         assert data[-4:] == zlib.crc32(data[:-4]).to_bytes(4, "little")
 
 
-@pytest.mark.feature("Link", "A flipped bit is found by the check sequence, and the frame dropped by name")
+@pytest.mark.feature(
+    "Physical layer", "A flipped bit is found by the check sequence, and the frame dropped by name"
+)
 def test_a_wrong_bit_anywhere_is_found_and_counted():
     with Network() as net:
         a, b, wire = raw_pair(net)
@@ -111,7 +115,9 @@ def test_a_wrong_bit_anywhere_is_found_and_counted():
         assert b["eth0"].received_frames == 0
 
 
-@pytest.mark.feature("Link", "A send queue holds so many bytes; what comes on top is dropped by name")
+@pytest.mark.feature(
+    "Physical layer", "A send queue holds so many bytes; what comes on top is dropped by name"
+)
 def test_the_queue_drops_its_tail_by_bytes():
     with Network() as net:
         a, b, wire = raw_pair(net, rate="1 Mbit/s", queue=1000)

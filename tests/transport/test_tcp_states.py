@@ -917,3 +917,15 @@ def test_initial_numbers_move_on_with_time_and_differ_by_port():
                 numbers[1, port] - numbers[0, port]
             ) % 2**32 == 250_000  # a tick each 4 µs: RFC 9293 §3.4.1
         assert abs(numbers[0, 5000] - numbers[0, 5001]) > 1000
+
+
+def test_bytes_that_a_liar_sends_behind_its_fin_do_not_hide_the_end():
+    with Network() as net:
+        peer = Peer(net)
+        s = dial(peer)
+        base = peer.snd_nxt
+        peer.tcp(FIN | ACK, seq=base + 5)  # so the stream is five bytes long
+        peer.tcp(ACK | PSH, b"12345 and more", seq=base)
+        assert state(peer) == "CLOSE-WAIT"
+        assert read_all(s) == b"12345"
+        assert peer.take_all()[-1].tcp.ack == base + 6

@@ -478,7 +478,9 @@ def ten_under_way(net, **tcp):
     return peer, s, base
 
 
-@pytest.mark.feature("TCP", "Three duplicate ACKs: the segment they wait for is sent again at once")
+@pytest.mark.feature(
+    "Congestion control", "Three duplicate ACKs: the segment they wait for is sent again at once"
+)
 def test_the_third_duplicate_sends_again_at_once():
     with Network() as net:
         peer, s, base = ten_under_way(net)
@@ -519,7 +521,7 @@ def test_one_loss_halves_the_window_once():
 
 
 @pytest.mark.feature(
-    "TCP", "NewReno: several losses in one window, one each round trip, one cut of the window"
+    "Congestion control", "NewReno: several losses in one window, one each round trip, one cut of the window"
 )
 @pytest.mark.parametrize("lost", [(0, 4), (0, 1), (2, 9), (0, 3, 6), (0, 1, 2), (1, 5, 9), (0, 8, 9)])
 def test_several_losses_in_one_window(lost):
@@ -655,7 +657,9 @@ def test_any_single_lost_acknowledgement_costs_nothing(dropped):
 # --- congestion: RFC 5681 §3.1 --------------------------------------------------------------------
 
 
-@pytest.mark.feature("TCP", "Slow start doubles the window each round trip, avoidance adds a segment")
+@pytest.mark.feature(
+    "Congestion control", "Slow start doubles the window each round trip, avoidance adds a segment"
+)
 def test_slow_start_doubles_and_avoidance_adds_one():
     with Network() as net:
         peer, s = open_pair(net, initial_window=2, send_buffer=1 << 20)
