@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Protocol
 
 from labstack.core.checksum import Buffer
-from labstack.core.seq import seq_add, seq_sub
+from labstack.core.seq import seq_add, seq_le, seq_sub
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.ring import Ring
 
@@ -56,8 +56,12 @@ class Receiver(Protocol):
         borrowed."""
         ...
 
-    def read(self, size: int, peek: bool = False) -> bytes:
-        """Up to `size` bytes for the program."""
+    def peek(self, size: int) -> Buffer:
+        """Up to `size` bytes for the program, which stay here: a view, borrowed."""
+        ...
+
+    def consume(self, size: int) -> None:
+        """The program has taken so many."""
         ...
 
     def offer(self) -> int:
@@ -135,8 +139,10 @@ class Reassembly:
         self.rcv_wnd = max(self.rcv_wnd - size, 0)
         self.available += size
         self._unacknowledged += size
-        if self._fin_at is not None and self.rcv_nxt == self._fin_at:
-            self.rcv_nxt = seq_add(self.rcv_nxt, 1)
+        if self._fin_at is not None and seq_le(self._fin_at, self.rcv_nxt):
+            # The stream ends with the FIN: bytes that came for behind it are none of its own.
+            self.available -= seq_sub(self.rcv_nxt, self._fin_at)
+            self.rcv_nxt = seq_add(self._fin_at, 1)
             self.finished = True
             return Acknowledge.NOW
         if self._unacknowledged >= 2 * self._mss:
@@ -164,13 +170,12 @@ class Reassembly:
                 self._advance(end)
         return Acknowledge.NOW
 
-    def read(self, size: int, peek: bool = False) -> bytes:
-        size = min(size, self.available)
-        data = bytes(self._ring.view(0, size))
-        if not peek:
-            self._ring.advance(size)
-            self.available -= size
-        return data
+    def peek(self, size: int) -> Buffer:
+        return self._ring.view(0, min(size, self.available))
+
+    def consume(self, size: int) -> None:
+        self._ring.advance(size)
+        self.available -= size
 
     def _possible(self) -> int:
         """What the window could be now, without silly small steps of its edge (RFC 9293 §3.8.6.2.2)."""
