@@ -15,10 +15,9 @@ from tests.scene import Peer
 )
 def test_half_open_it_says_what_it_waits_for(flags: int, ahead: int) -> None:
     with Network() as net:
-        host = net.host("host", "10.0.0.1/24")
         peer = Peer(net)
-        with host.listen(80) as listener:
-            peer.host_port = 80
+        with peer.host.listen(80) as listener:
+            peer.snd_nxt = peer.iss
             peer.tcp(SYN)
             answer = peer.take()
             assert answer.tcp is not None and set(answer.flags.split(", ")) == {"SYN", "ACK"}

@@ -475,7 +475,9 @@ class Connection:
         self._send(flags, segment.seq, why, segment.data, self.mss if size and self.flight.offload else 0)
 
     def _send_ack(self, why: Rule) -> None:
-        self._send(ACK, self.flight.sender.snd_nxt, why)
+        # Half-open, nothing but the SYN was sent: `sender` begins when the handshake is through.
+        half_open = self.state is State.SYN_RECEIVED
+        self._send(ACK, seq_add(self.iss, 1) if half_open else self.flight.sender.snd_nxt, why)
 
     def _acknowledge(self) -> None:
         self._send_ack(rules.ACKNOWLEDGE)
