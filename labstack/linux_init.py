@@ -173,8 +173,11 @@ def configure(name: str, address: str, length: int, network: str, mtu: int, queu
     # IPv6 would send frames at once. In a container, whose /proc/sys is read-only, it is only left without an
     # address.
     write(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", "1")
+    ipv6 = os.path.exists(f"/proc/sys/net/ipv6/conf/{name}")
     commands = [
-        f"link set dev {name} mtu {mtu} txqueuelen {queue} addrgenmode none up",
+        # Before the MTU is set: below 1,280 bytes there is no IPv6 that could be asked to be silent.
+        *([f"link set dev {name} addrgenmode none"] if ipv6 else []),
+        f"link set dev {name} mtu {mtu} txqueuelen {queue} up",
         f"address add {address}/{length} broadcast + dev {name}",
     ]
     if own:

@@ -546,11 +546,11 @@ def test_connections_are_refused(linux: LinuxPeer) -> None:
 
 
 @pytest.mark.feature("Real wires", "Pings of every size up to the MTU, both ways")
-@pytest.mark.parametrize("mtu", [1500, 9000, 1280])
+@pytest.mark.parametrize("mtu", [1500, 9000, 576, 68])
 def test_pings_up_to_the_mtu(tidy: None, mtu: int) -> None:
     with LinuxPeer(mtu=mtu) as linux, linux.host() as host:
         # Linux needs 16 bytes to write the time into, or it says nothing about it. 20 + 8 bytes are headers.
-        for size in (0, 1, 15, 16, 17, 18, 56, 57, 500, mtu - 29, mtu - 28):
+        for size in (0, 1, 15, 16, 17, 18, mtu - 29, mtu - 28):
             assert None not in host.ping("linux", size=size, timeout=PATIENCE), size
             whole = ["ping", "-c", "2", "-i", "0.01", "-M", "do", "-s", str(size), linux.host_address]
             said = linux.check(whole)
