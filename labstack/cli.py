@@ -122,15 +122,15 @@ def _parser() -> _Parser:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from labstack import doctor
+    from labstack.doctor import main as doctor
 
-    return doctor.main(json=args.json)
+    return doctor(json=args.json)
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from labstack import bench
+    from labstack.bench import main as bench
 
-    return bench.main(args)
+    return bench(args)
 
 
 # --- what arguments mean ------------------------------------------------------------------------------------

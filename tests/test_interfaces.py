@@ -575,7 +575,7 @@ def recording(base, *methods):
 
 
 PART_METHODS = {
-    "receiver": (Reassembly, ["start", "accept", "read", "offer", "wants_update"]),
+    "receiver": (Reassembly, ["start", "accept", "peek", "consume", "offer", "wants_update"]),
     "sender": (Segmentation, ["start", "write", "finish", "next_segment", "again", "acknowledge"]),
     "rtt": (Rfc6298, ["sample"]),
     "recovery": (NewReno, ["on_sent", "on_ack", "next_lost"]),

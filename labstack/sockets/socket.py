@@ -349,30 +349,37 @@ class Socket:
         """Up to `size` bytes, at least one; b"" when the peer has closed its direction."""
         if self.type == posix.SOCK_DGRAM:
             return self.recvfrom(size, flags)[0]
-        connection = self._connected()
+        return self._take(lambda connection: connection.read(size, bool(flags & MSG_PEEK)), b"")
 
-        def read() -> bytes:
-            if not connection.receiver.available:
-                if not self._read_shut:
-                    self._raise_error()
-                return b""
-            self._call("recv", size=size)
-            try:
-                return connection.read(size, bool(flags & MSG_PEEK))
-            finally:
-                self._stack.events.cause = 0
+    def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
+        """`recv` into a buffer; how many bytes that was."""
+        view = memoryview(buffer).cast("B")[: nbytes or None]
+        if self.type == posix.SOCK_DGRAM or flags & MSG_PEEK:
+            data = self.recv(len(view), flags)
+            view[: len(data)] = data
+            return len(data)
+        return self._take(lambda connection: connection.read_into(view), 0)
+
+    def _take(self, take: Callable[[Connection], T], nothing: T) -> T:
+        """What `take` finds in the connection, as soon as there is something; `nothing` at the stream's
+        end."""
+        connection = self._connected()
 
         def ready() -> bool:
             return self._read_shut or connection.can_read()
 
-        return self._when(ready, read, connection.readable, f"bytes from {connection.names['peer']}")
+        def act() -> T:
+            if not connection.receiver.available:
+                if not self._read_shut:
+                    self._raise_error()
+                return nothing
+            self._call("recv")
+            try:
+                return take(connection)
+            finally:
+                self._stack.events.cause = 0
 
-    def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
-        """`recv` into a buffer; how many bytes that was."""
-        view = memoryview(buffer).cast("B")
-        data = self.recv(nbytes or len(view), flags)
-        view[: len(data)] = data
-        return len(data)
+        return self._when(ready, act, connection.readable, f"bytes from {connection.names['peer']}")
 
     def shutdown(self, how: int) -> None:
         """Close a direction: SHUT_WR sends a FIN behind the last byte, SHUT_RD reads no more, SHUT_RDWR does

@@ -140,10 +140,23 @@ class Connection:
 
     def read(self, size: int, peek: bool = False) -> bytes:
         """Up to `size` bytes that have arrived in order; b"" when there are none (see `can_read`)."""
-        data = self.receiver.read(size, peek)
-        if not peek and self.state in CAN_RECEIVE and self.receiver.wants_update():
-            self._send_ack(rules.WINDOW_UPDATE)
+        data = bytes(self.receiver.peek(size))
+        if not peek:
+            self._consume(len(data))
         return data
+
+    def read_into(self, buffer: memoryview) -> int:
+        """`read` into a buffer of bytes, without a copy in between; how many there were."""
+        data = self.receiver.peek(len(buffer))
+        size = len(data)
+        buffer[:size] = data
+        self._consume(size)
+        return size
+
+    def _consume(self, size: int) -> None:
+        self.receiver.consume(size)
+        if self.state in CAN_RECEIVE and self.receiver.wants_update():
+            self._send_ack(rules.WINDOW_UPDATE)
 
     def write(self, data: Buffer) -> int:
         """Queue as much as there is room for, and send what may be sent; how many bytes were taken.
