@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,10 @@ def children() -> set[str]:
 def tidy(request: pytest.FixtureRequest) -> Iterator[None]:
     """Around the peer: no descriptor, thread or process is left of it, whatever the test did."""
     threads, open_before, born = set(threading.enumerate()), descriptors(), children()
+    failed = request.session.testsfailed
     yield
+    if request.session.testsfailed > failed:
+        return  # the report of the failure holds on to all that was there
     # What programs wrote can be read as long as somebody holds on to them: here, pytest does.
     request.node.funcargs.clear()
     gc.collect()
@@ -115,7 +119,7 @@ def python(linux: LinuxPeer, code: str, *args: object, **streams: int) -> LinuxP
 # --- ten megabytes ------------------------------------------------------------------------------------------
 
 NGINX = """
-daemon off; master_process off; pid {0}/nginx.pid; error_log {0}/errors;
+user root; daemon off; master_process off; pid {0}/nginx.pid; error_log {0}/errors;
 events {{ }}
 http {{
     access_log off;
@@ -146,16 +150,14 @@ def fetch(host: Host, address: tuple[str, int], path: str) -> bytes:
     return body
 
 
-@pytest.mark.feature(
-    "Real wires", "10 MB from Linux's own web servers: equal, with and without offload"
-)
+@pytest.mark.feature("Real wires", "10 MB from Linux's own web servers: equal, with and without offload")
 @pytest.mark.parametrize("offload", [False, True], ids=["plain", "offload"])
 @pytest.mark.parametrize("which", ["http.server", "nginx"])
 def test_ten_megabytes_from_linux(
     linux: LinuxPeer, ten_megabytes: Path, tmp_path: Path, which: str, offload: bool
 ) -> None:
     start_server(linux, which, ten_megabytes.parent, tmp_path)
-    with linux.host(offload=offload, tcp=QUICK) as host:
+    with closing(linux.host(offload=offload, tcp=QUICK)) as host:
         came = fetch(host, (linux.address, 8000), "/ten")
         assert len(came) == TEN_MB
         assert digest(came) == digest(ten_megabytes.read_bytes())
@@ -167,7 +169,7 @@ def test_ten_megabytes_from_linux(
 def test_ten_megabytes_to_curl(linux: LinuxPeer, ten_megabytes: Path, tmp_path: Path, offload: bool) -> None:
     if not shutil.which("curl"):
         pytest.skip("needs curl")
-    with linux.host(offload=offload, tcp=QUICK) as host:
+    with closing(linux.host(offload=offload, tcp=QUICK)) as host:
         host.spawn(serve, host, ten_megabytes.parent)
         url = f"http://{linux.host_address}/ten"
         linux.check(["curl", "-sS", "--fail", "--max-time", str(PATIENCE), "-o", tmp_path / "came", url])
@@ -201,7 +203,7 @@ def test_both_directions_at_once(linux: LinuxPeer, ten_megabytes: Path, offload:
     data = ten_megabytes.read_bytes()
     program = python(linux, BOTH, ten_megabytes)
     linux.wait_for_port(5201)
-    with linux.host(offload=offload, tcp=QUICK) as host:
+    with closing(linux.host(offload=offload, tcp=QUICK)) as host:
         s = host.connect((linux.address, 5201), timeout=PATIENCE)
 
         def send() -> None:
@@ -226,7 +228,7 @@ def test_twenty_connections_to_linux(linux: LinuxPeer, tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / f"{number}").write_bytes(pattern(100_000, number))
     start_server(linux, "http.server", tmp_path, tmp_path)
-    with linux.host(tcp=QUICK) as host:
+    with closing(linux.host(tcp=QUICK)) as host:
         programs = [host.spawn(fetch, host, (linux.address, 8000), f"/{number}") for number in range(20)]
         for number, program in enumerate(programs):
             assert program.join(PATIENCE) == pattern(100_000, number)
@@ -242,7 +244,7 @@ def test_twenty_connections_from_linux(linux: LinuxPeer, tmp_path: Path) -> None
     came.mkdir()
     for number in range(20):
         (site / f"{number}").write_bytes(pattern(100_000, number))
-    with linux.host(tcp=QUICK) as host:
+    with closing(linux.host(tcp=QUICK)) as host:
         host.spawn(serve, host, site)
         url = f"http://{linux.host_address}/[0-19]"
         at_once = ["--parallel", "--parallel-immediate", "--parallel-max", "20", "-H", "Connection: close"]
@@ -272,7 +274,7 @@ s.close()
 def test_we_close_our_half(linux: LinuxPeer) -> None:
     program = python(linux, ANSWER_AFTER_THE_END, stdin=subprocess.PIPE)
     linux.wait_for_port(7)
-    with linux.host(tcp=QUICK) as host:
+    with closing(linux.host(tcp=QUICK)) as host:
         s = host.connect((linux.address, 7), timeout=PATIENCE)
         s.sendall(pattern(300_000))
         s.shutdown(socket.SHUT_WR)
@@ -301,7 +303,7 @@ print(seen.hexdigest())
 
 @pytest.mark.feature("Real wires", "Half-closed connections, both ways; `ss` on Linux shows each state")
 def test_linux_closes_its_half(linux: LinuxPeer) -> None:
-    with linux.host(tcp=QUICK) as host:
+    with closing(linux.host(tcp=QUICK)) as host:
         listener = host.listen(7)
         program = python(linux, TALK_AFTER_ITS_OWN_END, linux.host_address)
         s, _ = listener.accept()
@@ -335,7 +337,7 @@ assert s.recv(1) == b""
 def test_time_wait_is_with_who_closed_first(linux: LinuxPeer, first: str) -> None:
     program = python(linux, CLOSE_LAST if first == "we" else CLOSE_FIRST)
     linux.wait_for_port(7)
-    with linux.host(tcp=TcpConfig.linux(msl=30 * SECOND)) as host:
+    with closing(linux.host(tcp=TcpConfig.linux(msl=30 * SECOND))) as host:
         s = host.connect((linux.address, 7), timeout=PATIENCE)
         if first == "Linux":
             assert s.recv(1) == b""
@@ -375,7 +377,7 @@ def test_linux_stops_reading(linux: LinuxPeer, offload: bool) -> None:
     data = pattern(1_000_000)
     program = python(linux, SLOW_READER, stdin=subprocess.PIPE)
     linux.wait_for_port(9)
-    with linux.host(tcp=QUICK, offload=offload) as host:
+    with closing(linux.host(tcp=QUICK, offload=offload)) as host:
         trace = host.capture("linux")
         s = host.connect((linux.address, 9), timeout=PATIENCE)
 
@@ -407,13 +409,11 @@ print("sent")
 """
 
 
-@pytest.mark.feature(
-    "Real wires", "Our program stops reading: Linux probes the shut window, and goes on"
-)
+@pytest.mark.feature("Real wires", "Our program stops reading: Linux probes the shut window, and goes on")
 @pytest.mark.parametrize("offload", [False, True], ids=["plain", "offload"])
 def test_we_stop_reading(linux: LinuxPeer, ten_megabytes: Path, offload: bool) -> None:
     config = TcpConfig.linux(msl=20 * MILLISECOND, receive_buffer=100_000)
-    with linux.host(tcp=config, offload=offload) as host:
+    with closing(linux.host(tcp=config, offload=offload)) as host:
         trace = host.capture("linux")
         listener = host.listen(9)
         program = python(linux, SENDER, linux.host_address, ten_megabytes)
@@ -445,7 +445,7 @@ time.sleep(1000)
 def test_a_program_is_killed_in_the_middle_of_our_sending(linux: LinuxPeer) -> None:
     program = python(linux, NEVER_READS)
     linux.wait_for_port(9)
-    with linux.host(tcp=QUICK) as host:
+    with closing(linux.host(tcp=QUICK)) as host:
         s = host.connect((linux.address, 9), timeout=PATIENCE)
         errors: list[OSError] = []
 
@@ -485,7 +485,7 @@ while True:
 def test_a_program_is_killed_in_the_middle_of_our_reading(linux: LinuxPeer) -> None:
     program = python(linux, TALKS_AND_NEVER_READS)
     linux.wait_for_port(9)
-    with linux.host(tcp=QUICK) as host:
+    with closing(linux.host(tcp=QUICK)) as host:
         s = host.connect((linux.address, 9), timeout=PATIENCE)
         s.sendall(b"what it never reads turns its end into a reset")
         wait_until(lambda: _unread(linux) > 0, "it has come")
@@ -510,7 +510,7 @@ except ConnectionResetError:
 
 @pytest.mark.feature("Real wires", "To close with bytes unread resets the connection, and Linux sees it")
 def test_we_close_with_bytes_unread(linux: LinuxPeer) -> None:
-    with linux.host(tcp=QUICK) as host:
+    with closing(linux.host(tcp=QUICK)) as host:
         listener = host.listen(9)
         program = python(linux, RESET_SEEN, linux.host_address)
         s, _ = listener.accept()
@@ -534,7 +534,7 @@ except ConnectionRefusedError:
 
 @pytest.mark.feature("Real wires", "Connections refused, both ways: ConnectionRefusedError at once")
 def test_connections_are_refused(linux: LinuxPeer) -> None:
-    with linux.host() as host:
+    with closing(linux.host()) as host:
         with pytest.raises(ConnectionRefusedError):
             host.connect((linux.address, 9), timeout=PATIENCE)
         assert linux.check([sys.executable, "-c", REFUSED, linux.host_address]).stdout == "refused\n"
@@ -548,7 +548,7 @@ def test_connections_are_refused(linux: LinuxPeer) -> None:
 @pytest.mark.feature("Real wires", "Pings of every size up to the MTU, both ways")
 @pytest.mark.parametrize("mtu", [1500, 9000, 576, 68])
 def test_pings_up_to_the_mtu(tidy: None, mtu: int) -> None:
-    with LinuxPeer(mtu=mtu) as linux, linux.host() as host:
+    with LinuxPeer(mtu=mtu) as linux, closing(linux.host()) as host:
         # Linux needs 16 bytes to write the time into, or it says nothing about it. 20 + 8 bytes are headers.
         for size in (0, 1, 15, 16, 17, 18, mtu - 29, mtu - 28):
             assert None not in host.ping("linux", size=size, timeout=PATIENCE), size
@@ -587,7 +587,7 @@ print("all came back")
 def test_udp_both_ways(linux: LinuxPeer) -> None:
     python(linux, UDP_ECHO)
     linux.wait_for_port(7, protocol="udp")
-    with linux.host() as host:
+    with closing(linux.host()) as host:
         with host.socket(socket.SOCK_DGRAM) as s:
             s.settimeout(PATIENCE)
             for size in range(0, 1473, 92):
@@ -619,11 +619,9 @@ except ConnectionRefusedError:
 """
 
 
-@pytest.mark.feature(
-    "Real wires", "A datagram to a closed port: ConnectionRefusedError, both ways"
-)
+@pytest.mark.feature("Real wires", "A datagram to a closed port: ConnectionRefusedError, both ways")
 def test_udp_to_nobody(linux: LinuxPeer) -> None:
-    with linux.host() as host:
+    with closing(linux.host()) as host:
         with host.socket(socket.SOCK_DGRAM) as s:
             s.settimeout(PATIENCE)
             s.connect((linux.address, 9))
