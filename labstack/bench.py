@@ -84,7 +84,7 @@ def _tap_rates(seconds: float, offload: bool) -> tuple[float, float]:
         for program, port in ((_SINK, 5001), (_SOURCE, 5002)):
             linux.run([sys.executable, "-c", program])
             linux.wait_for_port(port)
-        with linux.host(offload=offload) as host:
+        with closing(linux.host(offload=offload)) as host:
             incoming = host.connect((linux.address, 5002), timeout=10)
             buffer = bytearray(1 << 18)
             count, started = 0, time.perf_counter()

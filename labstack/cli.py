@@ -20,6 +20,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, NoReturn
@@ -281,7 +282,7 @@ def _up(args: argparse.Namespace) -> int:
     before = {number: signal.signal(number, signal.default_int_handler) for number in stops}
     try:
         device = _open_tap(args.tap, args.mtu)
-        with _host_on(device) as host:
+        with closing(_host_on(device)) as host:
             _take_address(host, own)
             if args.gateway is not None:
                 host.route("0.0.0.0/0", via=str(args.gateway))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket as posix
 from collections.abc import Callable, Iterator, MutableMapping
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from labstack.core.addresses import ANY, InterfaceAddress, IPAddress, Prefix
@@ -24,6 +24,7 @@ from labstack.internet.routing import LongestPrefixTable, RoutingTable
 from labstack.link.arp import Arp, ArpCache, Cache
 from labstack.link.ethernet import Interface
 from labstack.physical.device import Device
+from labstack.sockets import compat
 from labstack.sockets.raw import Raw
 from labstack.sockets.selector import Selector
 from labstack.sockets.socket import Socket
@@ -39,7 +40,12 @@ from labstack.transport.tcp.sender import Segmentation, Sender
 from labstack.transport.udp import Udp
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from labstack.observe.trace import Trace
+    from labstack.sockets.aio import HostLoop, Running, Service
+
+T = TypeVar("T")
 
 FIRST_FILENO = 1_000_000
 """Far above the operating system's own, so that nobody takes one for the other."""
@@ -86,6 +92,7 @@ class Host:
         self._arp_cache = arp_cache
         self._resolve = resolve
         self._filenos = count(FIRST_FILENO)
+        self._asyncio: Service | None = None
         self._closers: list[Callable[[], None]] = []
 
     # --- what it is made of
@@ -180,8 +187,34 @@ class Host:
         return Raw(self, protocol)
 
     def spawn(self, fn: Callable[..., object], *args: object, name: str = "") -> Program:
-        """Run a blocking function beside the caller, on this host's clock. `join` waits for its end."""
-        return self.driver.spawn(fn, *args, name=name or f"{self.name}.{getattr(fn, '__name__', 'program')}")
+        """Run a blocking function beside the caller, on this host's clock. `join` waits for its end.
+
+        Whatever it calls of Python's own network modules uses this host's stack, as in `with host:`.
+        """
+        named = name or f"{self.name}.{getattr(fn, '__name__', 'program')}"
+        with compat.outside():
+            return self.driver.spawn(compat.on(self, fn), *args, name=named)
+
+    @property
+    def loop(self) -> HostLoop:
+        """This host's asyncio event loop. It runs from the first use on, beside the caller."""
+        return self._service().loop
+
+    def _service(self) -> Service:
+        from labstack.sockets.aio import Service  # who does not use asyncio need not load it
+
+        if self._asyncio is None:
+            self._asyncio = Service(self)
+        return self._asyncio
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> Running:
+        """Run a coroutine beside the caller, on this host's event loop. `join` waits for its end."""
+        return self._service().start(coroutine)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on this host's event loop, and wait for its end; what it returns. Also in a
+        notebook cell, where `asyncio.run` would refuse."""
+        return self._service().run(coroutine)
 
     def sleep(self, time: str | float) -> None:
         """Wait so long, in seconds or as `"20 ms"`."""
@@ -260,6 +293,8 @@ class Host:
 
     def close(self) -> None:
         """Switch the machine off: its connections and timers are gone, and nothing is sent."""
+        if self._asyncio is not None:
+            self._asyncio.close()
         with self.driver:
             self.tcp.close()
             self.udp.close()
@@ -271,10 +306,13 @@ class Host:
             self._closers.pop()()
 
     def __enter__(self) -> Host:
+        """Programs that know nothing of labstack use this host's stack inside `with host:` (see
+        `sockets/compat`)."""
+        compat.enter(self)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.close()
+        compat.leave()
 
     def __repr__(self) -> str:
         addresses = ", ".join(str(own) for i in self.interfaces.values() for own in i.addresses)

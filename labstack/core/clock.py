@@ -63,7 +63,13 @@ class Program(Protocol):
 
 
 class Driver(Clock, Protocol):
-    """A clock that can also wait. Sockets and programs stand on these."""
+    """A clock that can also wait. Sockets and programs stand on these.
+
+    `virtual` says that its time is not the time on the wall.
+    """
+
+    @property
+    def virtual(self) -> bool: ...
 
     def block(
         self, ready: Callable[[], bool], waiters: list[Waiters], timeout: int | None = None, what: str = ""

@@ -133,6 +133,8 @@ class RealTime:
     """A `Driver` (see `core/clock`) in real time. `now` is in nanoseconds, from a start that the system
     chose."""
 
+    virtual = False
+
     def __init__(self) -> None:
         self._lock = FairLock()
         self._working = False  # the background thread is in the middle of a turn

@@ -123,6 +123,8 @@ class Simulator:
     """A `Driver` (see `core/clock`) whose time is virtual. `now` is in nanoseconds from the start of the
     run."""
 
+    virtual = True
+
     def __init__(self) -> None:
         self.now = 0
         self._heap: list[tuple[int, int, Timer]] = []

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_parameters() -> None:
             "lab7",
             9000,
         )
-        with linux.host() as host:
+        with closing(linux.host()) as host:
             assert host["eth0"].mtu == 9000 and host.ping("linux", size=8000) != [None]
 
 
@@ -176,7 +177,7 @@ def test_waiting_for_a_server_that_failed_says_why(linux: LinuxPeer) -> None:
 
 @pytest.mark.feature("Real wires", "A host in real time and the Linux kernel ping each other over a TAP")
 def test_pings_both_ways(linux: LinuxPeer) -> None:
-    with linux.host() as host:
+    with closing(linux.host()) as host:
         assert None not in host.ping("linux", times=5, interval=0.01)
         said = linux.check(["ping", "-c", "5", "-i", "0.01", linux.host_address]).stdout
         assert " 0% packet loss" in said
@@ -189,7 +190,7 @@ def test_a_page_from_a_real_server(linux: LinuxPeer, tmp_path: Path) -> None:
     (tmp_path / "page").write_bytes(content)
     linux.run([sys.executable, "-m", "http.server", "8000"], cwd=tmp_path)
     linux.wait_for_port(8000)
-    with linux.host() as host:
+    with closing(linux.host()) as host:
         s = host.connect((linux.address, 8000))
         s.sendall(b"GET /page HTTP/1.0\r\n\r\n")
         page = s.makefile("rb").read()
@@ -199,7 +200,7 @@ def test_a_page_from_a_real_server(linux: LinuxPeer, tmp_path: Path) -> None:
 
 def test_one_host_after_the_other(linux: LinuxPeer) -> None:
     for offload in (False, True, False):
-        with linux.host(offload=offload) as host:
+        with closing(linux.host(offload=offload)) as host:
             with pytest.raises(OSError, match="tap0 has a host already"):
                 linux.host()
             assert host.ping("linux") != [None]
@@ -209,7 +210,7 @@ def test_one_host_after_the_other(linux: LinuxPeer) -> None:
 def test_two_peers_at_once(linux: LinuxPeer) -> None:
     if linux.way == "container":
         pytest.skip("a container's own network has room for one")
-    with LinuxPeer() as second, linux.host() as host, second.host() as other:
+    with LinuxPeer() as second, closing(linux.host()) as host, closing(second.host()) as other:
         assert host.ping("linux") != [None] and other.ping("linux") != [None]
 
 

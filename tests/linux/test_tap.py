@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -153,7 +154,7 @@ def test_a_transfer_with_offload(linux: LinuxPeer) -> None:
     )
     linux.run([sys.executable, "-c", serve])
     linux.wait_for_port(9000)
-    with linux.host(offload=True) as host:
+    with closing(linux.host(offload=True)) as host:
         device = host["eth0"].device
         assert isinstance(device, Tap) and device._receive is not None
         longest = {"in": 0, "out": 0}

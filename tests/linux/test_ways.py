@@ -82,6 +82,8 @@ AS_IN_A_CONTAINER = [
 
 IN_A_CONTAINER = """
 import json, subprocess, sys
+from contextlib import closing
+
 from labstack import doctor
 from labstack.linux import LinuxPeer
 
@@ -104,7 +106,7 @@ with LinuxPeer() as linux:
     linux.run(["sh", "-c", "setsid sleep 1000 & setsid sh -c 'sleep 1001 & sleep 1002' & exit 0"]).wait()
     linux.run([sys.executable, "-m", "http.server", "8000"])
     linux.wait_for_port(8000)
-    with linux.host() as host:
+    with closing(linux.host()) as host:
         s = host.connect(("linux", 8000), timeout=10)
         s.sendall(b"HEAD / HTTP/1.0\\r\\n\\r\\n")
         seen["page"] = s.recv(100).split()[1].decode()

@@ -1,0 +1,32 @@
+"""Two hosts, and certificates that hold between them."""
+
+import ssl
+from functools import cache
+
+import trustme
+
+from labstack import Host, Network
+
+
+@cache
+def _authority() -> tuple[trustme.CA, trustme.LeafCert]:
+    # RSA: an ECDSA signature varies in length, and the trace with it.
+    authority = trustme.CA(key_type=trustme.KeyType.RSA)
+    return authority, authority.issue_cert("b", "localhost", "10.0.0.2", key_type=trustme.KeyType.RSA)
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of a client that trusts the authority, and of a server whose certificate is for "b"."""
+    authority, certificate = _authority()
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(server)
+    return client, server
+
+
+def pair(net: Network, delay: str = "10 ms", **options: object) -> tuple[Host, Host]:
+    """a, the client, and b, the server, on a wire."""
+    a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
+    net.wire(a, b, rate="100 Mbit/s", delay=delay, **options)
+    return a, b
