@@ -144,6 +144,10 @@ class HostLoop(asyncio.SelectorEventLoop):
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         return compat.getnameinfo(self.machine, sockaddr, flags)
 
+    async def _sock_sendfile_native(self, *args: Any) -> int:
+        # sendfile(2) would write into a descriptor of the system's. asyncio then reads and sends.
+        raise asyncio.SendfileNotAvailableError("a host's socket has no descriptor")
+
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
         """Run `func(*args)` beside the loop, as a program of the host: in virtual time, in a simulation.
 

@@ -158,6 +158,7 @@ def replacements() -> list[tuple[Any, str, object]]:
 
     found: list[tuple[Any, str, object]] = [
         (posix, "socket", either(posix.socket, _socket, (Socket, tls.TLSSocket))),
+        (posix, "socketpair", _either(posix.socketpair, socketpair)),
         (posix, "gethostname", _either(posix.gethostname, lambda host: host.name)),
         (posix, "gethostbyname", _either(posix.gethostbyname, lambda host, name: str(host.resolve(name)))),
         (posix, "gethostbyname_ex", _either(posix.gethostbyname_ex, _by_name)),
@@ -251,7 +252,7 @@ def either(original: Any, here: Callable[..., Any], kinds: tuple[type, ...]) -> 
 def _socket(
     host: Machine, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
 ) -> Socket | None:
-    """`socket.socket(…)` on a host; None for what is no matter of the network: pipes, and what is open."""
+    """`socket.socket(…)` on a host; None for what is no matter of the network."""
     if fileno is not None or family not in (-1, posix.AF_INET, posix.AF_INET6):
         return None
     if family == posix.AF_INET6:
@@ -260,6 +261,18 @@ def _socket(
     new = host.socket(posix.SocketKind(kind & ~(posix.SOCK_NONBLOCK | posix.SOCK_CLOEXEC)), max(proto, 0))
     new.settimeout(0.0 if kind & posix.SOCK_NONBLOCK else posix.getdefaulttimeout())
     return new
+
+
+def socketpair(host: Machine, *args: object) -> tuple[Socket, Socket]:
+    """Two sockets of the host, connected to each other: programs wake themselves with such a pair, in a
+    `select` over it and the host's other sockets."""
+    with host.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        one = host.socket()
+        one.connect(listener.getsockname())
+        other, _ = listener.accept()
+    return one, other
 
 
 # --- names --------------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ class Socket:
         self._config: TcpConfig = stack.tcp.config
         self._reuse = False
         self._broadcast = False
+        self._keepalive = False
         self._failed = False  # to connect
         self._read_shut = False
         self._closed = False
@@ -171,6 +172,8 @@ class Socket:
                 self._broadcast = bool(number)
                 if self._endpoint is not None:
                     self._endpoint.broadcast = self._broadcast
+            case posix.SOL_SOCKET, posix.SO_KEEPALIVE:
+                self._keepalive = bool(number)
             case posix.SOL_SOCKET, posix.SO_RCVBUF:
                 self._config = replace(self._config, receive_buffer=number)
             case posix.SOL_SOCKET, posix.SO_SNDBUF:
@@ -196,6 +199,8 @@ class Socket:
                 return int(self._reuse)
             case posix.SOL_SOCKET, posix.SO_BROADCAST:
                 return int(self._broadcast)
+            case posix.SOL_SOCKET, posix.SO_KEEPALIVE:
+                return int(self._keepalive)
             case posix.SOL_SOCKET, posix.SO_ACCEPTCONN:
                 return int(self._listener is not None)
             case posix.SOL_SOCKET, posix.SO_RCVBUF:

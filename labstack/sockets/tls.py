@@ -212,6 +212,15 @@ class TLSSocket:
     def makefile(self, mode: str = "r", buffering: int | None = None, **options: Any) -> IOBase:
         return posix.socket.makefile(self, mode, buffering, **options)  # type: ignore[call-overload, no-any-return]
 
+    @property
+    def _io_refs(self) -> int:
+        """How many files of `makefile` are open: they keep the socket below open, which counts them."""
+        return self._sock._io_refs
+
+    @_io_refs.setter
+    def _io_refs(self, number: int) -> None:
+        self._sock._io_refs = number
+
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         return posix.socket._sendfile_use_send(self, file, offset, count)  # type: ignore[attr-defined, no-any-return]
 

@@ -62,11 +62,11 @@ def test_sockets_and_names(net, two):
             socket.gethostbyname("nobody")
         with pytest.raises(OSError, match="family"):
             socket.socket(socket.AF_INET6)
-        pipe, other = socket.socketpair()  # no matter of the network
-        pipe.send(b"x")
-        assert select.select([other], [], [], 1)[0] == [other]
-        pipe.close()
-        other.close()
+        one, other = socket.socketpair()
+        one.send(b"x")
+        assert select.select([other, s], [], [], 1)[0] == [other]
+        with socket.socket(socket.AF_UNIX) as unix:  # no matter of the network
+            assert unix.fileno() < 1000
     assert 0.04 < net.now < 0.1
 
 

@@ -188,8 +188,8 @@ def test_a_socket_that_does_not_block_cannot_shake_hands_at_once(hosts: tuple[Ho
 
 def test_over_the_machines_own_sockets_ssl_is_as_ever() -> None:
     server = contexts()[1]
+    ours, theirs = socket.socketpair()
     with Network() as net, pair(net)[0]:
-        ours, theirs = socket.socketpair()
         tls = server.wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
         assert type(tls) is ssl.SSLSocket
         tls.close()
