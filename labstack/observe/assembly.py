@@ -30,6 +30,11 @@ class Assembly:
     ) -> None:
         self.packets: dict[Key, Packet] = {}
         self.flows: dict[Flow, None] = {}
+        self.read = 0
+        """How many events were taken."""
+        self.index: dict[int, int] = {}
+        """The place of each event among all, by its number."""
+        self._complete: tuple[int, list[Packet]] = (0, [])
         self._devices = devices
         self._ends = ends
         self._heard = heard
@@ -50,18 +55,26 @@ class Assembly:
             "tap.closed": self._not_taken,
         }
 
-    def take(self, event: Event) -> None:
-        """One more event. What is not about a frame is passed over."""
-        take = self._takers.get(event.rule.name)
-        if take is not None:
-            take(event)
+    def catch_up(self, events: list[Event]) -> None:
+        """Take the events that are new. What is not about a frame is passed over."""
+        index, takers = self.index, self._takers
+        for at in range(self.read, len(events)):
+            event = events[at]
+            index[event.number] = at
+            take = takers.get(event.rule.name)
+            if take is not None:
+                take(event)
+            self.read = at + 1
 
     def complete(self) -> list[Packet]:
         """All packets, in the order in which they were sent, with the machine at the other end filled in."""
-        for packet in self.packets.values():
-            packet.sender = packet.sender or self._other_end(packet.device, packet.receiver)
-            packet.receiver = packet.receiver or self._other_end(packet.device, packet.sender)
-        return sorted(self.packets.values(), key=lambda packet: (packet.sent, packet.number))
+        if self._complete[0] != self.read:
+            for packet in self.packets.values():
+                packet.sender = packet.sender or self._other_end(packet.device, packet.receiver)
+                packet.receiver = packet.receiver or self._other_end(packet.device, packet.sender)
+            ordered = sorted(self.packets.values(), key=lambda packet: (packet.sent, packet.number))
+            self._complete = (self.read, ordered)
+        return self._complete[1]
 
     def relative(self, fields: dict[str, Value]) -> dict[str, Value]:
         """The fields of one of TCP's events, with relative numbers in place of those in the header."""
@@ -87,9 +100,10 @@ class Assembly:
         if not self._shown(device):
             return
         packet = Packet(number, device, event.host, "", event.time, event.time, frame, event.number)
-        peer = self._other_end(device, event.host)
-        if device in self._ends and peer not in self._heard:
-            packet.receiver, packet.arrived, packet.fate = peer, event.time, ARRIVED
+        if device in self._ends:
+            peer = self._other_end(device, event.host)
+            if peer not in self._heard:
+                packet.receiver, packet.arrived, packet.fate = peer, event.time, ARRIVED
         self.packets[device, number] = packet
         self._place(packet)
 
@@ -106,6 +120,7 @@ class Assembly:
             self.packets[device, number] = packet
             self._place(packet)
         packet.receiver, packet.arrived, packet.fate = event.host, event.time, ARRIVED
+        packet.arrival = event.number
         if frame != packet.frame.ljust(MIN_FRAME, b"\0") and frame != packet.frame:
             packet.changed = frame
 

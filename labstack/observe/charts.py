@@ -18,6 +18,7 @@ from labstack.headers.tcp import SYN
 from labstack.observe import look
 from labstack.observe.assembly import turned
 from labstack.observe.packet import ARRIVED, Packet
+from labstack.observe.quiet import quiet
 from labstack.physical.faults import Flow
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Chart(look.Shown):
             from matplotlib.figure import Figure
         except ImportError as error:
             raise look.missing("matplotlib") from error
-        with rc_context(look.CHART):  # type: ignore[arg-type]
+        with quiet(), rc_context(look.CHART):  # type: ignore[arg-type]
             figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
             self._draw(figure.add_subplot())
         return figure
@@ -97,7 +98,7 @@ class Chart(look.Shown):
         # Without its date, the same chart is the same bytes.
         dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
         image = io.BytesIO()
-        with rc_context(look.CHART):  # type: ignore[arg-type]
+        with quiet(), rc_context(look.CHART):  # type: ignore[arg-type]
             figure.savefig(image, format=form, dpi=2 * DPI, metadata=dates.get(form))
         return image.getvalue()
 
@@ -112,18 +113,21 @@ class Chart(look.Shown):
         raise NotImplementedError
 
 
-def finish(axes: Axes, title: str) -> None:
+def finish(axes: Axes, title: str, unit: str = "bytes") -> None:
     """Axes with units, thousands with commas, and a legend beneath the chart."""
     from matplotlib.ticker import FuncFormatter
 
     axes.set_title(title, pad=12)
     axes.set_xlabel("time (seconds)")
-    axes.set_ylabel("bytes")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_ylabel(unit)
+    if axes.get_ylim()[1] > 20:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_ylim(bottom=0)
     # matplotlib fills a legend column by column; a reader reads it row by row.
     handles, labels = axes.get_legend_handles_labels()
     columns = min(4, len(labels))
+    if not labels:
+        return
     order = [at for column in range(columns) for at in range(column, len(labels), columns)]
     axes.legend([handles[at] for at in order], [labels[at] for at in order], loc="upper center",
                 bbox_to_anchor=(0.5, -0.14), ncols=columns, fontsize=9)  # fmt: skip
@@ -138,7 +142,7 @@ class BytesOverTime(Chart):
     def __init__(self, trace: Trace, flow: Flow) -> None:
         self.flow = flow
         packets = trace.choose(flow)
-        self.names = _names(packets, flow)
+        self.names = names(packets, flow)
         self.sent: dict[Flow, list[tuple[float, int]]] = {}
         """For each direction, (seconds, bytes up to then)."""
         self.arrived: dict[Flow, list[tuple[float, int]]] = {}
@@ -153,8 +157,8 @@ class BytesOverTime(Chart):
                 for p in mine
                 if p.device == devices[-1] and p.arrived is not None and p.fate == ARRIVED
             ]
-            self.sent[way] = _stairs(first, trace.origin)
-            self.arrived[way] = _stairs(last, trace.origin)
+            self.sent[way] = stairs(first, trace.origin)
+            self.arrived[way] = stairs(last, trace.origin)
         if not any(self.sent.values()):
             raise ValueError(
                 f"{flow[0]}:{flow[1]} and {flow[2]}:{flow[3]} sent each other no data in this trace"
@@ -208,7 +212,7 @@ class BytesOverTime(Chart):
         return ["time s", "direction", "what", "bytes"], sorted(rows, key=lambda row: row[0])
 
 
-def _names(packets: list[Packet], flow: Flow) -> tuple[str, str]:
+def names(packets: list[Packet], flow: Flow) -> tuple[str, str]:
     """The machines at the flow's ends, or their addresses where the capture does not say."""
     there = [packet for packet in packets if packet.flow == flow]
     if not there:
@@ -216,7 +220,7 @@ def _names(packets: list[Packet], flow: Flow) -> tuple[str, str]:
     return there[0].sender, there[-1].receiver
 
 
-def _stairs(packets: list[tuple[int, Packet]], origin: int) -> list[tuple[float, int]]:
+def stairs(packets: list[tuple[int, Packet]], origin: int) -> list[tuple[float, int]]:
     """(seconds, bytes so far) at each time when new bytes of the stream passed."""
     steps: list[tuple[float, int]] = []
     seen: list[tuple[int, int]] = []
@@ -241,6 +245,12 @@ def _stairs(packets: list[tuple[int, Packet]], origin: int) -> list[tuple[float,
 def _add(seen: list[tuple[int, int]], start: int, end: int) -> int:
     """Put the range into `seen`, a sorted list of ranges apart from each other; return how much of it was
     new."""
+    if not seen or start > seen[-1][1]:
+        seen.append((start, end))
+        return end - start
+    if start == seen[-1][1]:
+        seen[-1] = (seen[-1][0], end)
+        return end - start
     new = end - start
     kept: list[tuple[int, int]] = []
     for left, right in seen:

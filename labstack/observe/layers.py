@@ -4,7 +4,7 @@ is data."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from labstack.headers.arp import ARP
 from labstack.headers.arp import LENGTH as ARP_LENGTH
@@ -21,8 +21,7 @@ from labstack.headers.udp import UDP
 Header = Ethernet | ARP | IPv4 | ICMP | UDP | TCP
 
 
-@dataclass(slots=True, frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """Bytes `start` to `end` (the first behind it) of a frame: a header, or data or padding (`header` is
     None)."""
 

@@ -7,7 +7,7 @@ Times are integer nanoseconds; `frame` is the exact Ethernet frame without its c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 from labstack.core.seq import MODULUS
 from labstack.core.units import SECOND
@@ -47,6 +47,39 @@ _UNREACHABLE = {
 }
 
 
+_flag_names = cache(flag_names)
+"""The flags by name; there are no more than a few combinations, and a capture asks for them often."""
+
+
+_PLACES = {"Ethernet": "ethernet", "ARP": "arp", "IPv4": "ip", "ICMP": "icmp", "UDP": "udp", "TCP": "tcp"}
+
+
+class _Inside:
+    """The headers of a frame by their kind, found in one walk through its layers."""
+
+    __slots__ = ("arp", "data", "ethernet", "flow", "icmp", "ip", "protocol", "tcp", "udp")
+
+    def __init__(self, found: tuple[Layer, ...]) -> None:
+        self.ethernet: Ethernet | None = None
+        self.arp: ARP | None = None
+        self.ip: IPv4 | None = None
+        self.icmp: ICMP | None = None
+        self.udp: UDP | None = None
+        self.tcp: TCP | None = None
+        self.data: Layer | None = None
+        self.flow: Flow | None = None
+        self.protocol = "data"
+        for layer in found:
+            if layer.header is not None:
+                setattr(self, _PLACES[layer.name], layer.header)
+                self.protocol = layer.name
+            elif layer.name == "data":
+                self.data = layer
+        transport = self.tcp or self.udp
+        if self.ip is not None and transport is not None:
+            self.flow = (self.ip.src, transport.src_port, self.ip.dst, transport.dst_port)
+
+
 @dataclass(eq=False)
 class Packet:
     """One frame on one wire. `number` is the frame's identity, the same at both ends.
@@ -65,6 +98,8 @@ class Packet:
     frame: bytes = field(repr=False)
     event: int
     arrived: int | None = None
+    arrival: int = 0
+    """The number of the event that received it, or 0: the way to ask what it changed."""
     fate: str = ON_ITS_WAY
     retransmission: bool = False
     """TCP sent some of these sequence numbers before."""
@@ -79,54 +114,55 @@ class Packet:
     def layers(self) -> tuple[Layer, ...]:
         return layers(self.frame)
 
+    @cached_property
+    def _inside(self) -> _Inside:
+        return _Inside(self.layers)
+
     @property
     def ethernet(self) -> Ethernet | None:
-        return next((layer.header for layer in self.layers if isinstance(layer.header, Ethernet)), None)
+        return self._inside.ethernet
 
     @property
     def arp(self) -> ARP | None:
-        return next((layer.header for layer in self.layers if isinstance(layer.header, ARP)), None)
+        return self._inside.arp
 
     @property
     def ip(self) -> IPv4 | None:
-        return next((layer.header for layer in self.layers if isinstance(layer.header, IPv4)), None)
+        return self._inside.ip
 
     @property
     def icmp(self) -> ICMP | None:
-        return next((layer.header for layer in self.layers if isinstance(layer.header, ICMP)), None)
+        return self._inside.icmp
 
     @property
     def udp(self) -> UDP | None:
-        return next((layer.header for layer in self.layers if isinstance(layer.header, UDP)), None)
+        return self._inside.udp
 
-    @cached_property
+    @property
     def tcp(self) -> TCP | None:
-        return next((layer.header for layer in self.layers if isinstance(layer.header, TCP)), None)
+        return self._inside.tcp
 
     @property
     def payload(self) -> bytes:
         """What the innermost header carries, without padding."""
-        return next(
-            (self.frame[layer.start : layer.end] for layer in self.layers if layer.name == "data"), b""
-        )
+        data = self._inside.data
+        return b"" if data is None else self.frame[data.start : data.end]
 
     @property
     def payload_length(self) -> int:
         """Bytes that the innermost header carries."""
-        return next((layer.length for layer in self.layers if layer.name == "data"), 0)
+        data = self._inside.data
+        return 0 if data is None else data.end - data.start
 
-    @cached_property
+    @property
     def protocol(self) -> str:
         """The innermost header's name: "TCP", "UDP", "ICMP", "IPv4", "ARP", "Ethernet"."""
-        return next((layer.name for layer in reversed(self.layers) if layer.header is not None), "data")
+        return self._inside.protocol
 
-    @cached_property
+    @property
     def flow(self) -> Flow | None:
         """Source address and port, destination address and port of a TCP segment or UDP datagram."""
-        ip, transport = self.ip, self.tcp or self.udp
-        if ip is None or transport is None:
-            return None
-        return (ip.src, transport.src_port, ip.dst, transport.dst_port)
+        return self._inside.flow
 
     @property
     def relative_seq(self) -> int:
@@ -146,7 +182,7 @@ class Packet:
     @property
     def flags(self) -> str:
         """TCP's flags by name, such as "SYN, ACK"; nothing for other packets."""
-        return flag_names(self.tcp.flags) if self.tcp else ""
+        return _flag_names(self.tcp.flags) if self.tcp else ""
 
     @property
     def info(self) -> str:
@@ -223,6 +259,8 @@ class Packet:
         words.append(f"win={tcp.window}")
         if self.payload_length:
             words.append(f"len={self.payload_length}")
+        if not tcp.options:
+            return " ".join(words)
         options = Options.parse(tcp.options)
         if options.mss is not None:
             words.append(f"MSS={options.mss}")

@@ -12,24 +12,39 @@ while they travel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import monotonic_ns, time_ns
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labstack.core.events import Event, Events, Value
 from labstack.core.units import SECOND
 from labstack.headers.tcp import ACK
-from labstack.observe import capture_file, charts, look
+from labstack.observe import capture_file, charts, joined, look, pcapng
 from labstack.observe.assembly import Assembly, turned
+from labstack.observe.changes import Changed, Effects
 from labstack.observe.encapsulation import Dissection
+from labstack.observe.filters import Matches, matching
 from labstack.observe.ladder import Ladder, in_line
+from labstack.observe.neighbours import Neighbours
 from labstack.observe.packet import Packet
+from labstack.observe.queue_chart import QueueChart
+from labstack.observe.quiet import quiet
+from labstack.observe.rates import RoundTrips, Throughput
+from labstack.observe.state_diagram import StateDiagram, path_of
+from labstack.observe.time_sequence import TimeSequence
 from labstack.observe.why import Why
 from labstack.observe.window import WindowChart, busier_side
 from labstack.physical.faults import Flow
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from labstack.host import Host
+    from labstack.network import Network
+
+C = TypeVar("C")
 
 
 class Trace:
@@ -42,6 +57,8 @@ class Trace:
       counts as arrived.
     - `limit`: how many events are kept. The first ones are; `left_out` counts the others.
     - `origin`: the time, in nanoseconds, that is shown as 0.
+    - `epoch`: what to add to its times to get nanoseconds since 1970, for capture files. None: found out from
+      the sources; a simulation has no date, and begins in 1970.
     """
 
     def __init__(
@@ -52,6 +69,7 @@ class Trace:
         ends: Mapping[str, tuple[str, ...]] | None = None,
         limit: int = 200_000,
         origin: int = 0,
+        epoch: int | None = None,
     ) -> None:
         self.devices = devices
         self.ends = dict(ends or {})
@@ -61,12 +79,16 @@ class Trace:
         self.events: list[Event] = []
         """All that was heard, in its order."""
         self._sources: list[Events] = []
-        self._read = 0
-        self._index: dict[int, int] = {}
+        self.epoch = epoch or 0
         self._heard: set[str] = set()
+        self._keep: Matches | None = None
         self._assembly = Assembly(devices, self.ends, self._heard)
+        self._effects: tuple[int, Effects] | None = None
         for source in sources:
             self.listen(source)
+            # A clock that says what the system's says is real time: its packets have a date.
+            if epoch is None and abs(source.now() - monotonic_ns()) < SECOND:
+                self.epoch = time_ns() - monotonic_ns()
 
     # --- listening ----------------------------------------------------------------------------------------
 
@@ -101,7 +123,8 @@ class Trace:
     def packets(self) -> list[Packet]:
         """The packets, in the order in which they were sent."""
         self._catch_up()
-        return self._assembly.complete()
+        packets = self._assembly.complete()
+        return list(packets) if self._keep is None else [packet for packet in packets if self._keep(packet)]
 
     def __getitem__(self, number: int) -> Packet:
         """The packet with that number. Raises KeyError in a sentence when there is none."""
@@ -117,24 +140,27 @@ class Trace:
 
     def __len__(self) -> int:
         self._catch_up()
-        return len(self._assembly.packets)
+        return len(self._assembly.packets) if self._keep is None else len(self.packets)
 
     @property
     def flows(self) -> list[Flow]:
         """The TCP and UDP flows, each in the direction of its first packet, in the order of these."""
         self._catch_up()
-        return list(self._assembly.flows)
+        if self._keep is None:
+            return list(self._assembly.flows)
+        shown = {packet.flow for packet in self.packets}
+        return [flow for flow in self._assembly.flows if flow in shown or turned(flow) in shown]
 
     def event(self, number: int) -> Event | None:
         """The event with that number, if it was heard."""
         self._catch_up()
-        at = self._index.get(number)
+        at = self._assembly.index.get(number)
         return None if at is None else self.events[at]
 
     def before(self, event: Event) -> Iterator[Event]:
         """The events heard before `event`, newest first."""
         self._catch_up()
-        for at in range(self._index[event.number] - 1, -1, -1):
+        for at in range(self._assembly.index[event.number] - 1, -1, -1):
             yield self.events[at]
 
     def find(self, event: Event) -> Packet | None:
@@ -151,12 +177,19 @@ class Trace:
         return self._assembly.relative(fields)
 
     def _catch_up(self) -> None:
-        events = self.events
-        while self._read < len(events):
-            event = events[self._read]
-            self._index[event.number] = self._read
-            self._read += 1
-            self._assembly.take(event)
+        if self._assembly.read < len(self.events):
+            with quiet():
+                self._assembly.catch_up(self.events)
+                self._assembly.complete()
+
+    @property
+    def effects(self) -> Effects:
+        """Which events followed from which."""
+        heard = len(self.events)
+        if self._effects is None or self._effects[0] != heard:
+            with quiet():
+                self._effects = (heard, Effects(self.events))
+        return self._effects[1]
 
     # --- looking ------------------------------------------------------------------------------------------
 
@@ -195,6 +228,14 @@ class Trace:
             return flows[0]
         return charts.as_flow(of)
 
+    def filter(self, words: str) -> Trace:
+        """The same trace, showing only the packets that `words` describe, in tcpdump's way: `"tcp port 80 and
+        host 10.0.0.1"`, `"arp or syn"` (see `observe/filters`). Raises ValueError in a sentence."""
+        matches, before = matching(words), self._keep
+        shown = copy(self)
+        shown._keep = matches if before is None else lambda packet: before(packet) and matches(packet)
+        return shown
+
     def text(self, absolute: bool = False) -> str:
         """The packets as lines of text. With `absolute`, sequence numbers as they stand in the headers."""
         rows: list[tuple[str, ...]] = [("no", "time s", "from", "to", "protocol", "info", "")]
@@ -219,8 +260,9 @@ class Trace:
             import pandas as pd
         except ImportError as error:
             raise look.missing("pandas") from error
-        rows = [self._row(packet, absolute) for packet in self.packets]
-        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        with quiet():
+            rows = [self._row(packet, absolute) for packet in self.packets]
+            table = pd.DataFrame(rows, columns=list(COLUMNS))
         return table.astype(dict.fromkeys(("seq", "ack", "len", "window"), "Int64"))
 
     def _row(self, packet: Packet, absolute: bool) -> tuple[Any, ...]:
@@ -236,6 +278,18 @@ class Trace:
             packet.protocol, packet.flags, seq, ack, packet.payload_length, window,
             packet.describe(absolute), packet.fate, arrived, packet.retransmission,
         )  # fmt: skip
+
+    def joined(self, at: str | None = None) -> pd.DataFrame:
+        """TCP's segments joined with what the connection knew after each: state, cwnd, ssthresh, in_flight,
+        snd_wnd, srtt, rto. A row is a segment that was sent or received, `at` one host, or at all."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise look.missing("pandas") from error
+        with quiet():
+            table = pd.DataFrame(joined.rows(self, at), columns=list(joined.COLUMNS))
+        whole = ("seq", "ack", "len", "cwnd", "ssthresh", "in_flight", "snd_wnd")
+        return table.astype(dict.fromkeys(whole, "Int64"))
 
     def ladder(
         self,
@@ -263,24 +317,73 @@ class Trace:
         """Why packet `number` was sent: the walk back along its causes, at most `steps` of them."""
         return Why(self, self[number], steps)
 
+    def changed(self, number: int) -> Changed:
+        """What the arrival of packet `number` changed, with the state before and after."""
+        return Changed(self, self[number])
+
     def window(self, flow: object = None) -> WindowChart:
         """The congestion window of a socket (or of a flow's source) over time, with all that limits it;
         without one, of the side of the first flow that sends more."""
+        return self._chart(WindowChart, self._busier(flow))
+
+    def states(self, flow: object = None) -> StateDiagram:
+        """TCP's state diagram with the path of a socket (or of a flow's source); without one, of whoever
+        opened the first flow."""
+        return path_of(self, self.find_flow(flow))
+
+    def time_sequence(self, flow: object = None) -> TimeSequence:
+        """Sequence numbers over time, as in Stevens' book: segments, what is acknowledged, and the window."""
+        return self._chart(TimeSequence, self._busier(flow))
+
+    def throughput(self, flow: object = None, interval: float | None = None) -> Throughput:
+        """Bits a second over time, in intervals of so many seconds, in one direction of a flow."""
+        return self._chart(Throughput, self._busier(flow), interval)
+
+    def round_trips(self, flow: object = None) -> RoundTrips:
+        """Round-trip times over time, with SRTT and RTO, at a flow's source."""
+        return self._chart(RoundTrips, self._busier(flow))
+
+    def queue(self, device: str | None = None) -> QueueChart:
+        """Bytes that wait at the ends of a wire (by its name; None: of all), over time."""
+        return self._chart(QueueChart, device)
+
+    def arp(self, host: str | None = None) -> Neighbours:
+        """The ARP tables of all hosts, or of one, as they change."""
+        return self._chart(Neighbours, host)
+
+    def _chart(self, kind: Callable[..., C], *args: object) -> C:
+        with quiet():
+            return kind(self, *args)
+
+    def _busier(self, flow: object) -> Flow:
         found = self.find_flow(flow)
-        return WindowChart(self, busier_side(self, found) if flow is None else found)
+        return busier_side(self, found) if flow is None else found
 
     def bytes_over_time(self, flow: object = None) -> charts.BytesOverTime:
         """How many bytes of a flow had left and had arrived at each time, in both directions."""
-        return charts.BytesOverTime(self, self.find_flow(flow))
+        return self._chart(charts.BytesOverTime, self.find_flow(flow))
 
     def pcap(self, path: str | Path, at: str | None = None) -> Path:
         """Write a capture file that tcpdump, tshark, Wireshark and scapy read: each frame once, when its
         first bit left; or, `at` a host, what that host sent and received, when it did."""
-        return capture_file.write(path, capture_file.frames(self.packets, at))
+        frames = capture_file.frames(self.packets, at)
+        return capture_file.write(path, ((time + self.epoch, frame) for time, frame in frames))
+
+    def pcapng(
+        self,
+        path: str | Path,
+        at: str | None = None,
+        machines: Network | Host | None = None,
+        comments: bool = True,
+    ) -> Path:
+        """Write a pcapng file: as `pcap`, and beside each frame, as a comment, why it was sent and what it
+        changed. `machines`, the network or the host, gives the names of interfaces and addresses."""
+        return pcapng.write(path, self, at, machines, comments)
 
     def scapy(self) -> list[Any]:
         """The frames as scapy packets, with `.time` in seconds."""
-        return capture_file.to_scapy(capture_file.frames(self.packets))
+        frames = capture_file.frames(self.packets)
+        return capture_file.to_scapy((time + self.epoch, frame) for time, frame in frames)
 
     def _left_out(self) -> str:
         return f"… {self.left_out} more events were left out: this trace keeps {self.limit}"

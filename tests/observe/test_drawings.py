@@ -1,0 +1,223 @@
+"""The drawings say what the packets and events say; each summary is reckoned once more by other means."""
+
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.utils import rdpcap
+
+from labstack import Network
+from labstack.observe.packet import QUEUE_FULL
+from labstack.observe.state_diagram import SPOTS, state_diagram
+from labstack.observe.topology import topology
+from labstack.observe.trace import Trace
+from labstack.transport.tcp.states import TRANSITIONS, Input, State
+from tests.observe.runs import download
+
+SIZE = 120_000
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return download(SIZE, 30, queue="16 KiB")
+
+
+@pytest.fixture(scope="module")
+def frames(trace: Trace, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
+    """What scapy reads of the run: at each end, (seconds, TCP segment, source, frame's length)."""
+    seen = {}
+    for host in "ab":
+        path = trace.pcap(tmp_path_factory.mktemp("pcap") / f"{host}.pcap", at=host)
+        seen[host] = [(float(p.time), p[TCP], p[IP].src, len(p)) for p in rdpcap(str(path)) if TCP in p]
+    return seen
+
+
+def words_of(svg: str) -> list[str]:
+    return [e.text or "" for e in ElementTree.fromstring(svg).iter() if e.tag.endswith("text")]
+
+
+# --- states -------------------------------------------------------------------------------------------------
+
+
+def test_the_diagram_is_the_table() -> None:
+    words = words_of(state_diagram().svg)
+    assert set(SPOTS) == set(State) and all(state.value in words for state in State)
+    assert words.count("close") == sum(what is Input.CLOSE for _, what in TRANSITIONS)
+    assert words.count("FIN arrives") == sum(what is Input.FIN for _, what in TRANSITIONS)
+    assert len(state_diagram().table()) == len(TRANSITIONS)
+
+
+@pytest.mark.feature("Observation", "TCP's state diagram with the path that a connection took")
+def test_the_path_of_both_ends(trace: Trace) -> None:
+    there = trace.flows[0]
+    opener, server = trace.states(), trace.states((there[2], there[3], there[0], there[1]))
+    assert opener.summary.endswith("CLOSED → SYN-SENT → ESTABLISHED → CLOSE-WAIT → LAST-ACK → CLOSED")
+    assert server.summary.endswith("ESTABLISHED → FIN-WAIT-1 → FIN-WAIT-2 → TIME-WAIT → CLOSED")
+    for diagram in (opener, server):
+        assert all(TRANSITIONS[move.before, move.what] is move.after for move in diagram.moves)
+        assert all(one.after is two.before and one.time <= two.time for one, two in pairwise(diagram.moves))
+        assert list(diagram.table()["to"]) == [move.after.value for move in diagram.moves]
+        numbered = [word for word in words_of(diagram.svg) if word[:1].isdigit()]
+        steps = sorted(int(n) for word in numbered for n in word.split()[0].split("·") if n.isdigit())
+        assert set(range(1, len(diagram.moves) + 1)) <= set(steps)
+    assert trace.states().svg == opener.svg
+
+
+def test_states_of_a_machine_that_told_nothing(trace: Trace) -> None:
+    with pytest.raises(ValueError, match="reported no state"):
+        trace.states(("10.0.0.9", 1, "10.0.0.8", 2))
+
+
+# --- charts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.feature("Observation", "Time-sequence graphs, as in Stevens' book")
+def test_time_and_sequence(trace: Trace, frames: dict[str, list], tmp_path: Path) -> None:
+    chart = trace.time_sequence()
+    mine = [(t, tcp) for t, tcp, src, _ in frames["b"] if src == "10.0.0.2"]
+    base = mine[0][1].seq
+    sent = [(t, tcp.seq - base, len(tcp.payload)) for t, tcp in mine if len(tcp.payload)]
+    drawn = [(s.time, s.first, s.end - s.first) for s in chart.segments if s.end - s.first > 1]
+    assert [one[1] for one in drawn] == [one[1] for one in sent]
+    assert [one[0] for one in drawn] == pytest.approx([one[0] for one in sent], abs=1e-6)
+    assert sum(s.again for s in chart.segments) == len(sent) - len({seq for _, seq, _ in sent})
+    acks = [(t, tcp.ack - base) for t, tcp, src, _ in frames["b"] if src == "10.0.0.1" and "A" in tcp.flags]
+    assert [ack for _, ack, _ in chart.acknowledged] == [ack for _, ack in acks]
+    assert (
+        f"up to sequence number {SIZE + 2:,}" in chart.summary and "13 sent again; 13 lost" in chart.summary
+    )
+    assert len(chart.table()) == len(chart.segments) + len(chart.acknowledged)
+    assert chart.save(tmp_path / "t.png").stat().st_size > 20_000
+
+
+@pytest.mark.feature("Observation", "Throughput over time")
+def test_throughput(trace: Trace, frames: dict[str, list]) -> None:
+    chart = trace.throughput()
+    came = [(t, tcp, size) for t, tcp, src, size in frames["a"] if src == "10.0.0.2"]
+    assert sum(chart.new) == SIZE
+    assert sum(chart.on_the_wire) == sum(max(size, 60) + 4 for _, _, size in came)
+    took = came[-1][0] - came[0][0]
+    assert f"({SIZE * 8 / took / 1e6:.3f} Mbit/s)" in chart.summary
+    table = chart.table()
+    assert table["new bytes bit/s"].sum() * chart.interval / 8 == pytest.approx(SIZE)
+    assert (table["frames bit/s"] <= 10e6).all() and len(trace.throughput(interval=0.1).new) == 8
+    with pytest.raises(ValueError, match="seconds above 0"):
+        trace.throughput(interval=-1)
+
+
+@pytest.mark.feature("Observation", "Round trips, SRTT and RTO over time")
+def test_round_trips(trace: Trace, frames: dict[str, list]) -> None:
+    chart = trace.round_trips()
+    values = [rtt for _, rtt in chart.samples]
+    assert min(values) > 0.04 and max(values) < 0.06
+    # Karn: no sample from what was sent twice; scapy counts what else was acknowledged.
+    sent: dict[int, list[float]] = {}
+    good = []
+    una = 0
+    for time, tcp, src, _ in frames["b"]:
+        length = len(tcp.payload) + ("S" in tcp.flags) + ("F" in tcp.flags)
+        if src == "10.0.0.2" and length:
+            sent.setdefault(tcp.seq + length, []).append(time)
+        elif src == "10.0.0.1" and "A" in tcp.flags and tcp.ack > una:
+            fresh = [end for end in sent if una < end <= tcp.ack]
+            una = tcp.ack
+            if fresh and all(len(sent[end]) == 1 for end in fresh):
+                good.append(time - sent[max(fresh)][0])
+    assert values == pytest.approx(good, abs=1e-6)
+    reports = [e.fields for e in trace.events if e.rule.name == "tcp.window" and e.host == "b"]
+    assert chart.estimates[-1][1:] == (reports[-1]["srtt"] / 1e9, reports[-1]["rto"] / 1e9)
+    assert f"{len(good)} round trips measured" in chart.summary
+    assert chart.figure.axes[0].get_yscale() == "log", "an RTO of a second above round trips of 40 ms"
+
+
+@pytest.mark.feature("Observation", "Send queues over time")
+def test_queue(trace: Trace) -> None:
+    chart = trace.queue()
+    [drops] = {sum(p.fate == QUEUE_FULL for p in trace.packets)}
+    assert len(chart.drops) == drops == 12 and "12 dropped" in chart.summary
+    levels = chart.levels["b", "a-b"]
+    top = max(level for _, level in levels)
+    assert 16_384 - 1518 < top <= 16_384 and levels[-1][1] == 0
+    # Nothing is turned away while there is room for it.
+    for time, host, number in chart.drops:
+        held = [level for moment, level in levels if moment <= time]
+        assert host == "b" and max(held[-3:]) + len(trace[number].frame) + 4 > 16_384
+    assert list(chart.table().columns) == ["time s", "host", "device", "bytes waiting"]
+    with pytest.raises(ValueError, match="no packet crossed 'x'"):
+        trace.queue("x")
+
+
+# --- networks and tables ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def routed() -> tuple[Network, Trace]:
+    with Network(seed=3) as net:
+        a = net.host("a", "10.0.0.1/24", gateway="10.0.0.254")
+        b = net.host("b", "10.0.1.1/24", gateway="10.0.1.254")
+        r = net.router("r")
+        net.wire(a, r.interface("eth0", "10.0.0.254/24"), rate="10 Mbit/s", delay="5 ms")
+        net.wire(b, r.interface("eth1", "10.0.1.254/24"), rate="2 Mbit/s", delay="10 ms", loss=0.01)
+        trace = net.capture()
+
+        def serve(listener) -> None:
+            s, _ = listener.accept()
+            s.sendall(bytes(100_000))
+            s.close()
+
+        b.spawn(serve, b.listen(80))
+        s = a.connect(("b", 80))
+        while s.recv(65536):
+            pass
+        s.close()
+        assert a.ping("10.0.0.77", timeout=5) == [None]
+        net.run()
+    return net, trace
+
+
+@pytest.mark.feature("Observation", "A network drawn with the use of its wires")
+def test_topology(routed: tuple[Network, Trace]) -> None:
+    net, trace = routed
+    drawn = topology(net, trace)
+    words = words_of(drawn.svg)
+    assert {"a", "r", "b", "eth1 10.0.1.254/24", "10 Mbit/s, 5 ms", "2 Mbit/s, 10 ms, loss 0.01"} <= set(
+        words
+    )
+    [use] = [use for use in drawn.uses if (use.wire, use.sender) == ("b-r", "b")]
+    mine = [p for p in trace.packets if p.device == "b-r" and p.sender == "b"]
+    assert use.frames == len(mine) and use.lost == sum(p.fate == "lost" for p in mine)
+    assert use.bytes == sum(max(len(p.frame), 60) + 24 for p in mine)
+    took = max(p.arrived or p.departed for p in trace.packets) - trace.packets[0].sent
+    assert use.share == use.bytes * 8e9 / (2e6 * took)
+    assert any(f"{use.share:.1%}" in word for word in words)
+    assert "3 machines, 2 wires" in drawn.summary and "a: eth0 10.0.0.1/24" in drawn.text
+    assert len(drawn.table()) == 4 and len(topology(net).uses) == 0
+
+
+@pytest.mark.feature("Observation", "ARP tables as they change")
+def test_arp_tables(routed: tuple[Network, Trace]) -> None:
+    _, trace = routed
+    chart = trace.arp()
+    assert "a: 10.0.0.254 asked, learned; 02:00:00:00:00:02" in chart.summary
+    assert "a: 10.0.0.77 asked 3 times, given up" in chart.summary
+    assert [row[2:4] for row in trace.arp("r").changes][:3] == [
+        ("10.0.0.1", "learned"), ("10.0.1.1", "asked"), ("10.0.1.1", "learned"),
+    ]  # fmt: skip
+    held = {(one.host, one.address): one for one in chart.held}
+    assert held["a", "10.0.0.254"].end - held["a", "10.0.0.254"].start == 60
+    assert len(chart.table()) == len(chart.changes)
+
+
+def test_what_a_packet_changed(trace: Trace) -> None:
+    [answer] = trace.filter("syn and ack").packets
+    rows = trace.changed(answer.number).rows
+    assert ("a", "state", "SYN-SENT", "ESTABLISHED") in rows
+    assert any(what == "tcp.handshake_done" for _, what, _, _ in rows)
+    assert any(what == "sends" for _, what, _, _ in rows)
+    [lost, *_] = trace.filter("lost").packets
+    assert "it never arrived" in str(trace.changed(lost.number))
+    repaired = [trace.changed(p.number).rows for p in trace.filter("src host a and tcp").packets]
+    [cut] = [row for rows in repaired for row in rows if row[1] == "ssthresh" and row[2]]
+    assert cut[:3] == ("b", "ssthresh", "infinite")
