@@ -89,7 +89,7 @@ class Background(threading.Thread):
             descriptors, seconds = wait_for
             descriptors.append(self._woken.fileno())
             try:
-                ready = _wait(descriptors, seconds)
+                ready = wait(descriptors, seconds)
             except OSError as error:
                 driver = self._driver()
                 if error.errno != errno.EBADF or driver is None:
@@ -101,7 +101,7 @@ class Background(threading.Thread):
                 self._woken.recv(4096)
 
 
-def _wait(descriptors: list[int], seconds: float | None) -> list[int]:
+def wait(descriptors: list[int], seconds: float | None) -> list[int]:
     """Which of the descriptors can be read, at the latest after so many seconds."""
     try:
         return select.select(descriptors, (), (), seconds)[0]

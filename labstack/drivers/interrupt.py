@@ -5,26 +5,34 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
 
 class interruptible:
-    """While the main thread waits, Ctrl-C raises KeyboardInterrupt in it, also in an `async` notebook cell.
+    """While the main thread waits, Ctrl-C raises KeyboardInterrupt in it, also in an `async` notebook cell;
+    or it calls `handler`, for one who must choose the moment.
 
     The notebook's kernel turns Ctrl-C there into the cancelling of a task, which would not run before we
-    return.
+    return. A handler that the program itself has set is left alone.
     """
 
-    __slots__ = ("_before",)
+    __slots__ = ("_before", "_handler")
+
+    def __init__(self, handler: Callable[..., None] = signal.default_int_handler) -> None:
+        self._handler = handler
 
     def __enter__(self) -> None:
         self._before: object = None
-        asyncio = sys.modules.get("asyncio")
-        if asyncio is None or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
-        if asyncio._get_running_loop() is not None:
-            self._before = signal.getsignal(signal.SIGINT)
-            if self._before is not None:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+        asyncio = sys.modules.get("asyncio")
+        in_notebook = asyncio is not None and asyncio._get_running_loop() is not None
+        if not in_notebook and self._handler is signal.default_int_handler:
+            return
+        before = signal.getsignal(signal.SIGINT)
+        if before is signal.default_int_handler or (in_notebook and before is not None):
+            self._before = before
+            signal.signal(signal.SIGINT, self._handler)
 
     def __exit__(self, *exc: object) -> None:
         if self._before is not None:

@@ -8,6 +8,10 @@ then it handles up to 64 frames of each device, the timers that are due, and sle
 Other threads (a notebook cell, a server) take the same lock for the length of a call, and wait without it.
 Handing work to the background thread instead would cost a change of threads, some 50 µs, for every call.
 
+A thread that waits, and would only sleep, turns the stack itself meanwhile: it *leads*, and the background
+thread stands back. So the frames it waits for are handled on the processor where they are used, and a
+download runs half as fast again. One thread leads at a time; others that wait sleep.
+
 An exception in a handler costs the frame or the timer that was being handled; the stack goes on. It is raised
 in whoever waits at that moment, or else in whoever calls next.
 """
@@ -18,6 +22,7 @@ import contextvars
 import errno
 import heapq
 import os
+import socket
 import threading
 import traceback
 import weakref
@@ -27,13 +32,16 @@ from time import monotonic_ns
 
 from labstack.core.clock import Waiters
 from labstack.core.units import SECOND
-from labstack.drivers.background import Background
+from labstack.drivers.background import Background, wait
 from labstack.drivers.interrupt import interruptible
 from labstack.drivers.lock import FairLock
 from labstack.drivers.simulator import Killed
 
 _COMPACT_ABOVE = 1024
 _NEVER = 1 << 63
+GRACE = 2_000_000
+"""Nanoseconds for which the background thread leaves the stack alone after somebody led: a program that reads
+comes back at once, and two threads that take turns cost more than one."""
 
 _GONE = {errno.EBADF, errno.ENODEV, errno.ENXIO, getattr(errno, "EBADFD", errno.EBADF)}
 
@@ -119,7 +127,7 @@ class _Sleeper:
         if self.woken:
             return
         self.woken = True
-        if self._driver._working:
+        if self._driver._worker:
             self._driver._woken.append(self)
         else:
             self.signal.release()
@@ -127,6 +135,16 @@ class _Sleeper:
     def wait(self, seconds: float) -> None:
         with interruptible():
             self.signal.acquire(timeout=seconds)
+
+
+class _Leader(_Sleeper):
+    """A thread that waits by turning the stack itself."""
+
+    __slots__ = ()
+
+    def wake(self) -> None:
+        self.woken = True
+        self._driver._wake()
 
 
 class RealTime:
@@ -137,7 +155,7 @@ class RealTime:
 
     def __init__(self) -> None:
         self._lock = FairLock()
-        self._working = False  # the background thread is in the middle of a turn
+        self._worker = 0  # the thread that is in the middle of a turn, if one is
         self._heap: list[tuple[int, int, Timer]] = []
         self._asked = 0
         self._dead = 0
@@ -149,6 +167,14 @@ class RealTime:
         self._died: BaseException | None = None
         self._closed = False
         self._asleep_until = 0  # when the background thread wakes by itself; 0 while it is awake
+        self._leading = False
+        self._leader_asleep_until = 0
+        self._led_until = 0  # until then the background thread leaves the stack to the last leader
+        self._interrupted = False
+        # Wakes the leader. Not bare descriptors: once closed, their numbers could be somebody else's.
+        self._told, self._telling = socket.socketpair()
+        self._told.setblocking(False)
+        self._telling.setblocking(False)
         self._thread = Background(weakref.ref(self))
         self._stop = weakref.finalize(self, Background.stop, self._thread)  # also at the interpreter's exit
         self._thread.start()
@@ -167,7 +193,7 @@ class RealTime:
                 when = when if when > now else now
                 self._asked += 1
                 heapq.heappush(self._heap, (when, self._asked, timer))
-                if self._heap[0][0] < self._asleep_until:
+                if self._heap[0][0] < (self._leader_asleep_until if self._leading else self._asleep_until):
                     self._wake()
         return timer
 
@@ -195,8 +221,15 @@ class RealTime:
                 self._wake()
 
     def _wake(self) -> None:
-        """Wake the background thread, if it sleeps."""
-        if self._asleep_until and not self._closed and self._died is None:
+        """Wake whoever turns the stack, if they sleep."""
+        if self._leading:
+            if self._leader_asleep_until:
+                self._leader_asleep_until = 0
+                try:
+                    self._telling.send(b"\0")
+                except OSError:
+                    pass  # so full that it will wake without us
+        elif self._asleep_until and not self._closed and self._died is None:
             self._thread.wake()
             self._asleep_until = 0
 
@@ -226,7 +259,7 @@ class RealTime:
 
         Raises what went wrong on the background thread, and RuntimeError when the driver is closed.
         """
-        if get_ident() == self._thread.ident:
+        if get_ident() == self._worker:
             raise RuntimeError(
                 f"waiting for {what or 'something'} inside the stack would stop the stack: use host.spawn"
             )
@@ -237,8 +270,88 @@ class RealTime:
                 left = -1.0 if deadline is None else (deadline - monotonic_ns()) / SECOND
                 if deadline is not None and left <= 0:
                     return False
-                self._sleep(waiters, min(left, threading.TIMEOUT_MAX))
+                if self._leading:
+                    self._sleep(waiters, min(left, threading.TIMEOUT_MAX))
+                else:
+                    self._lead(waiters, deadline)
             return True
+
+    def _lead(self, waiters: list[Waiters], deadline: int | None) -> None:
+        """Turn the stack on this thread until somebody wakes one of `waiters`, or the time is over."""
+        leader = _Leader(self)
+        wake = leader.wake
+        self._leading = True
+        self._interrupted = False
+        try:
+            self._sleepers.add(leader)
+            for waiter in waiters:
+                waiter.append(wake)
+            with interruptible(self._on_interrupt):
+                while not leader.woken and not self._closed and self._died is None:
+                    if self._interrupted:
+                        raise KeyboardInterrupt
+                    now = monotonic_ns()
+                    if deadline is not None and now >= deadline:
+                        break
+                    ready = self._wait_for_something(now, deadline)
+                    try:
+                        self._turn(ready)
+                    except BaseException as error:
+                        self.die(error)  # as on the background thread: what is half done cannot go on
+                        raise
+        finally:
+            self._leading = False
+            self._leader_asleep_until = 0
+            self._led_until = monotonic_ns() + GRACE
+            self._forget_channel()
+            self._sleepers.discard(leader)
+            for waiter in waiters:
+                if wake in waiter:
+                    waiter.remove(wake)
+            if self._sleepers:
+                self._led_until = 0
+                self._wake()  # others wait for frames too: the background thread turns at once
+            elif self._heap and self._heap[0][0] < self._asleep_until:
+                self._wake()  # it does not know of the timers that were set meanwhile
+        if leader.error is not None:
+            raise leader.error
+
+    def _forget_channel(self) -> None:
+        """Once the driver is closed, and nobody leads any more, nobody is to be told."""
+        if self._closed and not self._leading:
+            self._told.close()
+            self._telling.close()
+
+    def _wait_for_something(self, now: int, deadline: int | None) -> list[int]:
+        """Let go of the lock until a device is ready, a timer or the deadline is due, or somebody tells
+        us."""
+        until = min(self._heap[0][0] if self._heap else _NEVER, _NEVER if deadline is None else deadline)
+        seconds = None if until == _NEVER else max(until - now, 0) / SECOND
+        told = self._told.fileno()
+        descriptors = [*self._devices, told]
+        ready: list[int] = []
+        self._leader_asleep_until = until
+        self._lock.without(lambda: ready.extend(self._select(descriptors, seconds)))
+        self._leader_asleep_until = 0
+        if told in ready:
+            self._told.recv(4096)
+        return ready
+
+    def _select(self, descriptors: list[int], seconds: float | None) -> list[int]:
+        try:
+            return wait(descriptors, seconds)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            self.forget_closed()
+            return []
+
+    def _on_interrupt(self, *of: object) -> None:
+        """Ctrl-C while this thread leads: not in the middle of a frame."""
+        if self._worker:
+            self._interrupted = True
+        else:
+            raise KeyboardInterrupt
 
     def _sleep(self, waiters: list[Waiters], seconds: float) -> None:
         """Let go of the lock until somebody wakes one of `waiters`."""
@@ -294,27 +407,36 @@ class RealTime:
         """Handle what is ready and what is due. Returns the descriptors to wait for, and for how long in
         seconds."""
         with self._lock:
-            self._asleep_until = 0
-            if self._closed:
+            if self._closed or self._died is not None:
                 return None
-            self._working = True
-            for fileno in ready:
-                drain = self._devices.get(fileno)
-                if drain is not None:
-                    try:
-                        drain()
-                    except Exception as error:
-                        self._drain_failed(fileno, error)
-            self._run_due()
-            self._working = False
-            while self._woken:
-                self._woken.pop().signal.release()
-            if not self._heap:
-                self._asleep_until = _NEVER
-                return list(self._devices), None
-            when = self._heap[0][0]
+            now = monotonic_ns()
+            if self._leading:
+                self._asleep_until = now + GRACE
+                return [], GRACE / SECOND
+            # Shortly after somebody led, only timers are our business: who reads the frames will be back.
+            led = now < self._led_until
+            self._turn([] if led else ready)
+            when = self._heap[0][0] if self._heap else _NEVER
+            if led:
+                when = min(when, self._led_until)
             self._asleep_until = when
-            return list(self._devices), max(0.0, (when - monotonic_ns()) / SECOND)
+            seconds = None if when == _NEVER else max(0, when - monotonic_ns()) / SECOND
+            return [] if led else list(self._devices), seconds
+
+    def _turn(self, ready: list[int]) -> None:
+        """Handle what is ready, then what is due; then let those go on who waited for it."""
+        self._worker = get_ident()
+        for fileno in ready:
+            drain = self._devices.get(fileno)
+            if drain is not None:
+                try:
+                    drain()
+                except Exception as error:
+                    self._drain_failed(fileno, error)
+        self._run_due()
+        self._worker = 0
+        while self._woken:
+            self._woken.pop().signal.release()
 
     def _run_due(self) -> None:
         """Run the timers due by now; those that they set for "at once" wait for the next turn, after new
@@ -360,8 +482,9 @@ class RealTime:
 
     def die(self, error: BaseException) -> None:
         with self._lock:
-            self._working = False
+            self._worker = 0
             self._died = error
+            self._thread.wake()  # a leader may have died: the thread is not needed any more
             self._failed(error)
             self._error = None
             while self._woken:
@@ -380,6 +503,8 @@ class RealTime:
         self._stop()
         for program in programs:
             program._thread.join(1)
+        with self._lock:
+            self._forget_channel()
         error, self._error = self._error, None
         if error is not None:
             raise error
