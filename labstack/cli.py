@@ -3,6 +3,7 @@
     labstack doctor    what works on this machine, and what to do about the rest
     labstack demo      fetch a page over the stack, and draw what happened
     labstack up        a host on a TAP, with servers, until Ctrl-C
+    labstack run       any Python program over a TAP, on labstack's stack
     labstack bench     how fast it is here
 
 What is wrong is told in one sentence, with exit status 2.
@@ -23,7 +24,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import labstack
 from labstack.applications import chargen, discard, echo, http
@@ -35,6 +36,7 @@ from labstack.host import Host
 from labstack.link import tap as tap_device
 from labstack.link.tap import Tap
 from labstack.network import Network
+from labstack.sockets import compat
 
 if TYPE_CHECKING:
     from labstack.observe import Trace
@@ -98,14 +100,7 @@ def _parser() -> _Parser:
         description="Run a host on a TAP that you made: ip tuntap add mode tap name tap0; ip address add "
         "10.0.0.1/24 dev tap0; ip link set tap0 up.",
     )
-    up.add_argument("--tap", required=True, metavar="NAME", help="the TAP's name: tap0")
-    up.add_argument(
-        "--address", required=True, type=_own_address, metavar="A/N", help="the host's: 10.0.0.2/24"
-    )
-    up.add_argument(
-        "--gateway", type=_address, metavar="G", help="the router for all that is not on the link"
-    )
-    up.add_argument("--mtu", type=_whole_number, help="bytes in a datagram, at most the TAP's own (default)")
+    _where(up)
     up.add_argument(
         "--serve",
         type=_servers,
@@ -115,11 +110,38 @@ def _parser() -> _Parser:
     )
     up.set_defaults(run=_up)
 
+    program = commands.add_parser(
+        "run",
+        help="run a Python program over a TAP, on labstack's stack",
+        description="Run any Python program so that its sockets are those of a host on a TAP that you made; "
+        "the program need not know. Names that the host does not know, the machine is asked for.",
+        usage="labstack run --tap NAME --address A/N [--gateway G] [--mtu MTU] -- python SCRIPT …",
+    )
+    _where(program)
+    program.add_argument(
+        "words", nargs="*", metavar="python", help="SCRIPT …, -m MODULE … or -c CODE …, after two dashes"
+    )
+    program.set_defaults(run=_run)
+
     bench = commands.add_parser("bench", help="measure how fast the stack is on this machine")
     bench.add_argument("--json", action="store_true", help="for programs to read")
     bench.add_argument("--seconds", type=_seconds, default=None, metavar="S", help="for each measurement")
     bench.set_defaults(run=_bench)
     return parser
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    """The options that say where a host is."""
+    parser.add_argument("--tap", required=True, metavar="NAME", help="the TAP's name: tap0")
+    parser.add_argument(
+        "--address", required=True, type=_own_address, metavar="A/N", help="the host's: 10.0.0.2/24"
+    )
+    parser.add_argument(
+        "--gateway", type=_address, metavar="G", help="the router for all that is not on the link"
+    )
+    parser.add_argument(
+        "--mtu", type=_whole_number, help="bytes in a datagram, at most the TAP's own (default)"
+    )
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -273,19 +295,14 @@ def _fetch_in_simulation(folder: str) -> tuple[str, Trace, http.Response]:
 
 def _up(args: argparse.Namespace) -> int:
     own: InterfaceAddress = args.address
-    if args.gateway is not None and (args.gateway not in own.prefix or args.gateway == own.address):
-        raise _Refused(
-            f"the gateway {args.gateway} must be another machine in {own.prefix}, the host's own network"
-        )
+    _check_gateway(args)
     # A shell starts what is to run in the background with Ctrl-C ignored; and SIGTERM is to end us as gently.
     stops = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, signal.default_int_handler) for number in stops}
     try:
         device = _open_tap(args.tap, args.mtu)
         with closing(_host_on(device)) as host:
-            _take_address(host, own)
-            if args.gateway is not None:
-                host.route("0.0.0.0/0", via=str(args.gateway))
+            _take_place(host, args)
             ports = _start_servers(host, args.serve)
             print(f"{own} is up on {args.tap}: {ports}. Ctrl-C ends it.", flush=True)
             _wait_for_the_end(host, args.tap)
@@ -294,6 +311,14 @@ def _up(args: argparse.Namespace) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _check_gateway(args: argparse.Namespace) -> None:
+    own: InterfaceAddress = args.address
+    if args.gateway is not None and (args.gateway not in own.prefix or args.gateway == own.address):
+        raise _Refused(
+            f"the gateway {args.gateway} must be another machine in {own.prefix}, the host's own network"
+        )
 
 
 def _open_tap(name: str, mtu: int | None) -> Tap:
@@ -321,15 +346,21 @@ def _open_tap(name: str, mtu: int | None) -> Tap:
     return device
 
 
-def _host_on(device: Tap) -> Host:
+def _host_on(device: Tap, **options: Any) -> Host:
     driver, secrets, descriptor = RealTime(), SystemRandom(), device.fileno()
-    host = Host("labstack", driver, random=lambda purpose: secrets.random)
+    host = Host("labstack", driver, random=lambda purpose: secrets.random, **options)
     device.node = host.node
     device.on_close = lambda: driver.unwatch(descriptor)
     host.interface("eth0", device=device)
     host.on_close(driver.close)
     driver.watch(descriptor, device.drain)
     return host
+
+
+def _take_place(host: Host, args: argparse.Namespace) -> None:
+    _take_address(host, args.address)
+    if args.gateway is not None:
+        host.route("0.0.0.0/0", via=str(args.gateway))
 
 
 def _take_address(host: Host, own: InterfaceAddress) -> None:
@@ -383,3 +414,32 @@ def _wait_for_the_end(host: Host, name: str) -> NoReturn:
                 raise _Refused(f"the TAP {name} is gone, and so is the host") from None
             # A fault of the stack's own has cost a frame, or a timer. Say so, and go on.
             traceback.print_exc()
+
+
+# --- labstack run -------------------------------------------------------------------------------------------
+
+
+def _run(args: argparse.Namespace) -> int:
+    from labstack import python_program
+
+    _check_gateway(args)
+    try:
+        program = python_program.parse(args.words)
+    except ValueError as error:
+        raise _Refused(str(error)) from None
+    except SyntaxError as error:
+        raise _Refused(f"the code after -c is not Python: {error.msg}") from None
+    except OSError as error:
+        raise _Refused(f"{error.filename} cannot be read: {error.strerror}") from None
+    with closing(_host_on(_open_tap(args.tap, args.mtu), resolve=_ask_the_machine)) as host:
+        _take_place(host, args)
+        python_program.run(host, program)
+    return 0
+
+
+def _ask_the_machine(name: str) -> IPAddress | None:
+    with compat.outside():
+        try:
+            return IPAddress.parse(socket.gethostbyname(name))
+        except OSError:
+            return None
