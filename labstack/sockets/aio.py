@@ -98,6 +98,8 @@ class HostLoop(asyncio.SelectorEventLoop):
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._wakeups = LoopSelector(machine)
+        # asyncio itself holds on to no task; one that waits for what nobody else knows of would vanish.
+        self.running: set[Running] = set()
         super().__init__(self._wakeups)
         self._clock_resolution = RESOLUTION
 
@@ -233,6 +235,7 @@ class Running:
         self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
         self._awaited = awaited
+        loop.running.add(self)
         # A fresh context: a copy of the caller's would send what the coroutine prints to a cell that ended
         # long ago.
         context = contextvars.Context()
@@ -270,6 +273,7 @@ class Running:
         self._task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[Any]) -> None:
+        self._loop.running.discard(self)
         error = None if task.cancelled() else task.exception()
         if error is not None and not self._awaited:
             # At once, where the reader sees it; and again at `join`. A silent loss hides bugs.

@@ -92,6 +92,7 @@ def leave() -> None:
 
 def on(machine: Machine, fn: Callable[..., object]) -> Callable[..., object]:
     """`fn`, but run on this machine's stack."""
+    replacements()  # now, at the caller's cost: the new program is to begin at once
 
     @functools.wraps(fn)
     def run(*args: object) -> object:

@@ -254,6 +254,23 @@ def test_who_waits_for_nothing_is_told(two):
         a.run(never())
 
 
+def test_a_task_that_nobody_holds_goes_on(two, net):
+    a, _ = two
+    said = []
+
+    async def alone():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            said.append("ended")
+
+    a.start(alone())
+    net.run(until=1)
+    gc.collect()
+    assert said == []
+    assert len(a.loop.running) == 1
+
+
 def test_run_inside_of_itself_is_told(two):
     a, _ = two
 
