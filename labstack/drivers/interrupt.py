@@ -23,11 +23,11 @@ class interruptible:
 
     def __enter__(self) -> None:
         self._before: object = None
-        if threading.current_thread() is not threading.main_thread():
-            return
         asyncio = sys.modules.get("asyncio")
         in_notebook = asyncio is not None and asyncio._get_running_loop() is not None
         if not in_notebook and self._handler is signal.default_int_handler:
+            return  # the ordinary case, and the cheapest: Python's own handler does it
+        if threading.current_thread() is not threading.main_thread():
             return
         before = signal.getsignal(signal.SIGINT)
         if before is signal.default_int_handler or (in_notebook and before is not None):

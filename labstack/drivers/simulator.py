@@ -135,6 +135,7 @@ class Simulator:
         self._running: Program | None = None
         self._baton = _closed_gate()
         self._turning = False
+        self._turn_of = _Turn(self)
         self._closed = False
 
     # --- the clock
@@ -202,7 +203,7 @@ class Simulator:
             raise RuntimeError(
                 "this call would run the world from inside it: use host.spawn for a program that blocks"
             )
-        return _Turn(self)
+        return self._turn_of
 
     # --- waiting
     def block(

@@ -141,11 +141,18 @@ class Tcp:
         except HeaderError as error:
             node.drop(error.rule, src=str(src))
             return None
-        if not checked and not verify(payload, self.network.pseudo_sum(src, dst, PROTO_TCP, len(payload))):
-            node.drop(header_of.BAD_CHECKSUM, src=str(src))
-            return None
-        data = memoryview(payload)[header.header_length :]
         connection = self.connections.get((dst, header.dst_port, src, header.src_port))
+        if not checked:
+            # A connection knows the sum of its pseudo-header, but for the length.
+            size = len(payload)
+            if connection is not None:
+                pseudo = connection.transmitter.pseudo_sum + size
+            else:
+                pseudo = self.network.pseudo_sum(src, dst, PROTO_TCP, size)
+            if not verify(payload, pseudo):
+                node.drop(header_of.BAD_CHECKSUM, src=str(src))
+                return None
+        data = memoryview(payload)[header.header_length :]
         used: int | None = None
         if connection is not None:
             if connection.state is not State.TIME_WAIT or not self._is_reopening(connection, header):

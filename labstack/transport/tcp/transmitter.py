@@ -19,7 +19,8 @@ from labstack.transport.tcp import rules
 
 
 class Transmitter:
-    """Sends the segments of one connection. `names` are the fields by which its events name it."""
+    """Sends the segments of one connection. `names` are the fields by which its events name it; `pseudo_sum`
+    is the sum of its pseudo-header for a length of 0, the same in both directions."""
 
     def __init__(
         self, node: Node, network: NetworkLayer, local: tuple[IPAddress, int], peer: tuple[IPAddress, int]
@@ -29,7 +30,7 @@ class Transmitter:
         self.names = {"local": f"{local[0]}:{local[1]}", "peer": f"{peer[0]}:{peer[1]}"}
         self._src, self._src_port = local
         self._dst, self._dst_port = peer
-        self._pseudo = network.pseudo_sum(local[0], peer[0], PROTO_TCP, 0)
+        self.pseudo_sum = network.pseudo_sum(local[0], peer[0], PROTO_TCP, 0)
 
     def find_way(self) -> tuple[int, int]:
         """The largest segment, header included, that reaches the peer uncut, and the largest payload that the
@@ -53,7 +54,7 @@ class Transmitter:
         Raises OSError when there is no way to the peer.
         """
         header = Header(self._src_port, self._dst_port, seq, ack, flags, window, 0, 0, options)
-        total = self._pseudo + LENGTH + len(data)
+        total = self.pseudo_sum + LENGTH + len(data)
         if options:
             total += len(options)
         if segment_size:
