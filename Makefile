@@ -25,6 +25,8 @@ help: ## what can be made
 
 .PHONY: lab
 lab: .venv/ready ## open the book in JupyterLab
+	@# Unsigned, the stored pictures would show as text until each notebook is run.
+	.venv/bin/jupyter-trust book/*.ipynb >/dev/null
 	$(PY) -m jupyterlab $(ROOT_FLAG) --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url=/lab/tree/book/index.ipynb $(LAB_FLAGS)
 
