@@ -2,6 +2,7 @@
 
 import ssl
 from functools import cache
+from pathlib import Path
 
 import trustme
 
@@ -30,3 +31,17 @@ def pair(net: Network, delay: str = "10 ms", **options: object) -> tuple[Host, H
     a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
     net.wire(a, b, rate="100 Mbit/s", delay=delay, **options)
     return a, b
+
+
+def real_certificates(address: str, folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A certificate for this address, in `folder` as cert.pem and key.pem; the authority's own certificate,
+    and a server's context."""
+    authority = _authority()[0]
+    certificate = authority.issue_cert(address, key_type=trustme.KeyType.RSA)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(folder / "cert.pem", append=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(server)
+    return folder / "ca.pem", server
