@@ -10,7 +10,7 @@ what TCP sends again has a colour and a word of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import atan, degrees
 
@@ -26,6 +26,7 @@ TOP = 64
 GAP_TWO = 330
 GAP_MANY = 230
 SHORTENED = "#FBF6E9"
+MARKED = "#FCE9B6"
 
 
 @dataclass(slots=True, frozen=True)
@@ -67,7 +68,8 @@ class Ladder(look.Picture):
     """A ladder of `packets` between `hosts` (from left to right; None: as the packets connect them).
 
     At most `limit` packets are drawn, the first ones; `left_out` counts the others. `origin` is the time, in
-    nanoseconds, that is shown as 0.
+    nanoseconds, that is shown as 0. Behind the packets whose numbers are in `mark` lies a band of colour.
+    `gap`: pixels between two machines.
     """
 
     def __init__(
@@ -77,6 +79,8 @@ class Ladder(look.Picture):
         *,
         limit: int = 60,
         origin: int = 0,
+        mark: Collection[int] = (),
+        gap: int = 0,
     ) -> None:
         if limit < 1:
             raise ValueError(f"limit={limit} draws nothing: write 1 or more")
@@ -84,6 +88,8 @@ class Ladder(look.Picture):
         self.packets = ordered[:limit]
         self.left_out = len(ordered) - len(self.packets)
         self.origin = origin
+        self.mark = frozenset(mark)
+        self.gap = gap
         self.hosts = list(hosts) if hosts is not None else in_line(self.packets)
         absent = sorted({name for p in self.packets for name in (p.sender, p.receiver)} - set(self.hosts))
         if absent:
@@ -163,7 +169,7 @@ class _Drawn:
     def _columns(self) -> float:
         """Give each machine a line (at the sides) or a band (between others), wide enough for its labels."""
         hosts = self.ladder.hosts
-        gap = GAP_TWO if len(hosts) <= 2 else GAP_MANY
+        gap = self.ladder.gap or (GAP_TWO if len(hosts) <= 2 else GAP_MANY)
         x = 14.0
         for at, host in enumerate(hosts):
             texts = [len(p.label()) for p in self.ladder.packets if p.sender == host]
@@ -186,6 +192,9 @@ class _Drawn:
         bottom = TOP + layout.height + 18
         self._time_breaks()
         self._lifelines(bottom)
+        for packet in ladder.packets:
+            if packet.number in ladder.mark:
+                self._band(packet)
         for packet in ladder.packets:
             self._arrow(packet)
         for packet in ladder.packets:
@@ -217,6 +226,14 @@ class _Drawn:
             text = f"⋮ {time / self.per:.3f} {self.unit} ⋮"
             first = self.ladder.hosts[0]
             self.drawing.words(self.left[first] - 8, TOP + y + height / 2 + 3, text, 9, look.GREY, "end")
+
+    def _band(self, packet: Packet) -> None:
+        """Colour behind a packet's arrow and its label."""
+        x1, y1, x2, y2 = self._ends(packet)
+        self.drawing.line(x1, y1, x2, y2, MARKED, 13)
+        way, _ = self._side(packet.sender, x1)
+        length = 16 + self.time_width + self.number_width + len(packet.label()) * CHARACTER
+        self.drawing.box(x1 if way > 0 else x1 - length, y1 - 8, length, 16, MARKED, look.ORANGE, corner=4)
 
     def _ends(self, packet: Packet) -> tuple[float, float, float, float]:
         """From where to where the arrow runs (would run, if nothing stops it)."""

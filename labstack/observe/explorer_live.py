@@ -1,0 +1,133 @@
+"""A live view of a real-time host: packets as they come, and its sockets as `ss` lists them.
+
+It keeps the last few thousand events and no more, so it may run for days.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+from labstack.core.events import Event
+from labstack.core.units import SECOND
+from labstack.observe import look
+from labstack.observe.explorer import widgets
+from labstack.observe.questions import Question
+from labstack.observe.trace import Trace
+
+if TYPE_CHECKING:
+    from labstack.host import Host
+
+KEPT = 4_000
+ROWS = 14
+PAUSE = 0.4
+"""Seconds between two looks."""
+
+
+class LiveView(Question):
+    """What `host` sends and receives, while it does. `peer` is what to call the machine at the other end."""
+
+    def __init__(self, host: Host, peer: str = "peer") -> None:
+        self.host = host
+        self.peer = peer
+        self.seen = 0
+        """How many frames were sent or received since it was started first."""
+        self.controls: dict[str, Any] = {}
+        self._events: deque[Event] = deque(maxlen=KEPT)
+        self._running = threading.Event()
+        self._origin = host.driver.now
+        host.on_close(self.stop)
+
+    # --- start, stop --------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        return self._running.is_set()
+
+    def start(self) -> None:
+        """Listen from now on. To start twice is to start once."""
+        if self.running:
+            return
+        self._running.set()
+        with self.host.driver:
+            self.host.events.append(self._hear)
+        threading.Thread(target=self._watch, name="labstack live view", daemon=True).start()
+        self._show()
+
+    def stop(self) -> None:
+        """Listen no more. What was seen stays to be looked at."""
+        if not self.running:
+            return
+        self._running.clear()
+        if self._hear in self.host.events:
+            self.host.events.remove(self._hear)
+        self._show()
+
+    def _hear(self, event: Event) -> None:
+        self._events.append(event)
+        if event.rule.name in ("device.sent", "device.received"):
+            self.seen += 1
+
+    def _watch(self) -> None:
+        while self.running:
+            self._show()
+            threading.Event().wait(PAUSE)
+
+    # --- what is shown ------------------------------------------------------------------------------------
+
+    @property
+    def trace(self) -> Trace:
+        """What is still kept, as a trace."""
+        with self.host.driver:
+            kept = list(self._events)
+        devices = [i.device.name for i in self.host.interfaces.values() if i.device is not None]
+        ends = dict.fromkeys(devices, (self.host.name, self.peer))
+        trace = Trace(devices=set(devices), ends=ends, origin=self._origin)
+        # Not listened to, but heard: the machine at the other end alone is silent.
+        trace._heard.add(self.host.name)
+        trace.events = kept
+        return trace
+
+    def sockets(self) -> list[tuple[str, str, str, str]]:
+        """Protocol, state, local and peer address of each socket, as `ss -tl` and `ss -t` list them."""
+        rows = []
+        with self.host.driver:
+            for port, listeners in self.host.tcp.listeners.items():
+                rows += [("tcp", "LISTEN", f"*:{port}", "*:*") for _ in listeners]
+            for own, own_port, peer, peer_port in self.host.tcp.connections:
+                state = self.host.tcp.connections[own, own_port, peer, peer_port].state.value
+                rows.append(("tcp", state, f"{own}:{own_port}", f"{peer}:{peer_port}"))
+        return rows
+
+    @property
+    def text(self) -> str:
+        state = "listening" if self.running else "stopped"
+        packets = self.trace.packets[-ROWS:]
+        rows = [
+            (f"{(p.sent - self._origin) / SECOND:.3f}", p.sender, p.receiver, p.protocol, p.info)
+            for p in packets
+        ]
+        sockets = look.align([("", "state", "local", "peer"), *self.sockets()])
+        heading = f"{self.host.name}: {state}, {self.seen:,} frames seen"
+        listed = look.align([("time s", "from", "to", "protocol", "info"), *rows], frozenset({0}))
+        return f"{heading}\n{sockets}\n\n{listed}"
+
+    def widget(self) -> Any:
+        w = widgets()
+        start = w.Button(description="start", button_style="primary", layout={"width": "90px"})
+        stop = w.Button(description="stop", layout={"width": "90px"})
+        view = w.HTML()
+        view.add_class("labstack-live")
+        self.controls = {"start": start, "stop": stop, "view": view}
+        start.on_click(lambda _: self.start())
+        stop.on_click(lambda _: self.stop())
+        self._show()
+        return w.VBox([w.HBox([start, stop]), view])
+
+    def _show(self) -> None:
+        if not self.controls:
+            return
+        self.controls["start"].disabled, self.controls["stop"].disabled = self.running, not self.running
+        self.controls["view"].value = f"<pre>{escape(self.text)}</pre>"
