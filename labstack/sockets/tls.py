@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from io import IOBase
 
 T = TypeVar("T")
-CHUNK = 64 * 1024
-"""Bytes that one `recv` of the socket below asks for."""
+HEADER = 5
+"""Bytes before each record; the last two of them are its length (RFC 8446 §5.1)."""
 
 
 class TLSSocket:
@@ -58,6 +58,8 @@ class TLSSocket:
         self._sock = sock
         self._session = session
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._header = b""  # what has come of the next record's
+        self._left = 0  # bytes of the present record that are still to come
         self._unsent = bytearray()  # encrypted, and not yet taken by the socket
         self._written = 0  # bytes of the program's in `_unsent` whose `write` is still to be repeated
         self._tls: ssl.SSLObject | None = None
@@ -279,16 +281,7 @@ class TLSSocket:
                 result = step()
             except ssl.SSLWantReadError:
                 self._flush()
-                try:
-                    came = self._sock.recv(CHUNK)
-                except BlockingIOError:
-                    raise ssl.SSLWantReadError(
-                        ssl.SSL_ERROR_WANT_READ, "The operation did not complete (read)"
-                    ) from None
-                if came:
-                    self._incoming.write(came)
-                else:
-                    self._incoming.write_eof()
+                self._fill()
                 continue
             except ssl.SSLError:
                 # Tell the peer what was wrong, if that can still be done.
@@ -300,6 +293,26 @@ class TLSSocket:
             if flush:
                 self._flush()
             return result
+
+    def _fill(self) -> None:
+        """Take from the socket at most the rest of one record. What is behind it stays there, so that a
+        selector knows of it, and what comes after the end of TLS is not taken for TLS."""
+        try:
+            came = self._sock.recv(self._left or HEADER - len(self._header))
+        except BlockingIOError:
+            text = "The operation did not complete (read)"
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, text) from None
+        if not came:
+            self._incoming.write_eof()
+            return
+        self._incoming.write(came)
+        if self._left:
+            self._left -= len(came)
+            return
+        self._header += came
+        if len(self._header) == HEADER:
+            self._left = int.from_bytes(self._header[3:])
+            self._header = b""
 
     def _flush(self) -> None:
         """Give what is encrypted to the socket. Another thread may do the same at the same time: the bytes
