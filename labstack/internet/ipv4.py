@@ -61,6 +61,8 @@ LOOPBACK_OFFLOAD = 61440
 """Bytes of TCP payload that go to the host itself in one piece: nothing has to be cut where there is no
 link."""
 
+Copy = Callable[[Header, Buffer], None]
+"""`copy(header, datagram)`: see a datagram of one protocol that has arrived; borrowed."""
 ErrorSender = Callable[[Trouble, Buffer, int], None]
 """`report(trouble, datagram, detail)`: tell the datagram's sender. ICMP registers itself here."""
 
@@ -81,6 +83,8 @@ class IPv4:
         self._broadcasts: set[IPAddress] = {LIMITED_BROADCAST}
         self._ways: dict[IPAddress, tuple[Interface, Arp, IPAddress]] = {}
         self._transports: dict[int, Transport] = {}
+        self.copies: dict[int, list[Copy]] = {}
+        """Who gets a copy of all that comes, by protocol number: raw sockets."""
         self._identification = below(node.random("ipv4.identification"), 1 << 16)
 
     # --- set-up
@@ -287,8 +291,13 @@ class IPv4:
             self.node.drop(FRAGMENT, src=str(header.src))
             return
         transport = self._transports.get(header.protocol)
+        copies = self.copies.get(header.protocol) if self.copies else None
+        for copy in copies or ():
+            copy(header, datagram)
         trouble: Trouble | None
-        if transport is None:
+        if transport is None and copies:
+            trouble = None
+        elif transport is None:
             self.node.drop(UNKNOWN_PROTOCOL, protocol=header.protocol)
             trouble = Trouble.PROTOCOL_UNREACHABLE
         else:

@@ -59,6 +59,8 @@ class UdpEndpoint:
         self.queue: deque[tuple[bytes, Address]] = deque()
         self.queued = 0
         self.queue_limit = QUEUE
+        self.reuse = False
+        """It shares its port with others that do."""
         self.broadcast = False
         self.ttl = 64
         self.error = 0
@@ -108,16 +110,20 @@ class Udp:
         network.register(PROTO_UDP, self)
 
     def bind(self, address: IPAddress = ANY, port: int = 0, reuse: bool = False) -> UdpEndpoint:
-        """An endpoint at this address and port; port 0 picks one. Raises OSError (EADDRINUSE,
-        EADDRNOTAVAIL)."""
-        if address != ANY and not self.network.is_own(address):
+        """An endpoint at this address and port; port 0 picks one. `reuse`: share them with others that do
+        too. The address may be a broadcast address, to hear nothing else.
+
+        Raises OSError (EADDRINUSE, EADDRNOTAVAIL)."""
+        if address != ANY and not self.network.is_own(address) and self.network.is_unicast(address):
             raise OSError(errno.EADDRNOTAVAIL, f"{address} is no address of {self.node.name}")
         if port == 0:
             port = pick_ephemeral(self._random, lambda p: p not in self.endpoints)
         for other in self.endpoints.get(port, ()):
-            if not reuse and (address in (ANY, other.local[0]) or other.local[0] == ANY):
+            apart = address != other.local[0] and ANY not in (address, other.local[0])
+            if not apart and not (reuse and other.reuse):
                 raise OSError(errno.EADDRINUSE, f"UDP port {port} of {self.node.name} is in use")
         endpoint = UdpEndpoint(self, (address, port))
+        endpoint.reuse = reuse
         self.endpoints.setdefault(port, []).append(endpoint)
         return endpoint
 
@@ -134,22 +140,27 @@ class Udp:
         ):
             self.node.drop(header_of.BAD_CHECKSUM, src=str(src))
             return None
-        endpoint = self._find(src, header.src_port, dst, header.dst_port)
-        if endpoint is None:
+        found = self._find(src, header.src_port, dst, header.dst_port)
+        if not found:
             self.node.drop(NO_PORT, port=header.dst_port, src=str(src))
             return Trouble.PORT_UNREACHABLE
-        size = header.length - header_of.LENGTH
+        data = bytes(payload[header_of.LENGTH : header.length])
+        # What is for many hosts is for all programs that have the port, too (RFC 1122 §4.1.3.3 is silent;
+        # BSD began it).
+        for endpoint in found[:1] if self.network.is_unicast(dst) else found:
+            self._queue(endpoint, data, (src, header.src_port))
+        return None
+
+    def _queue(self, endpoint: UdpEndpoint, data: bytes, sender: Address) -> None:
+        port, size = endpoint.local[1], len(data)
         if endpoint.queued + size + OVERHEAD > endpoint.queue_limit:
-            self.node.drop(QUEUE_FULL, port=header.dst_port, length=size)
-            return None
-        endpoint.queue.append((bytes(payload[header_of.LENGTH : header.length]), (src, header.src_port)))
+            self.node.drop(QUEUE_FULL, port=port, length=size)
+            return
+        endpoint.queue.append((data, sender))
         endpoint.queued += size + OVERHEAD
         if self.node.events:
-            self.node.events.emit(
-                DELIVERED, port=header.dst_port, src=f"{src}:{header.src_port}", length=size
-            )
+            self.node.events.emit(DELIVERED, port=port, src=f"{sender[0]}:{sender[1]}", length=size)
         endpoint.readable.wake()
-        return None
 
     def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
         """Only a connected endpoint hears of it: others cannot tell which of their datagrams it was (RFC 1122
@@ -166,17 +177,18 @@ class Udp:
                 return
         self.node.drop(UNHEARD, port=header.src_port, trouble=kind.name)
 
-    def _find(self, src: IPAddress, src_port: int, dst: IPAddress, dst_port: int) -> UdpEndpoint | None:
-        """The endpoint that fits best: one connected to the sender, then one bound to the address, then a
-        wildcard."""
-        best, best_score = None, -1
-        for endpoint in self.endpoints.get(dst_port, ()):
-            if endpoint.local[0] not in (ANY, dst) or endpoint.peer not in (None, (src, src_port)):
-                continue
-            score = 2 * (endpoint.peer is not None) + (endpoint.local[0] != ANY)
-            if score > best_score:
-                best, best_score = endpoint, score
-        return best
+    def _find(self, src: IPAddress, src_port: int, dst: IPAddress, dst_port: int) -> list[UdpEndpoint]:
+        """The endpoints that may have it, the one that fits best first: one connected to the sender, then one
+        bound to the address, then a wildcard; of equals the newest."""
+        fitting = [
+            endpoint
+            for endpoint in self.endpoints.get(dst_port, ())
+            if endpoint.local[0] in (ANY, dst) and endpoint.peer in (None, (src, src_port))
+        ]
+        if len(fitting) > 1:
+            fitting.reverse()
+            fitting.sort(key=lambda e: 2 * (e.peer is not None) + (e.local[0] != ANY), reverse=True)
+        return fitting
 
     def close(self) -> None:
         for endpoints in list(self.endpoints.values()):

@@ -119,6 +119,22 @@ class Connection:
         self._answer_syn(rules.PASSIVE_OPEN)
 
     @property
+    def timers(self) -> list[Alarm]:
+        """Those that are set."""
+        own = (self._handshake, self._delayed_ack, self._second_segment, self._last_wait)
+        return [*self.flight.timers, *(alarm for alarm in own if alarm.deadline is not None)]
+
+    @property
+    def shifts(self) -> tuple[int, int]:
+        """By how many bits the peer's windows, and its own, are scaled (RFC 7323 §2)."""
+        return self._snd_shift, self._rcv_shift
+
+    @property
+    def own_mss(self) -> int:
+        """What it announced: the largest payload to receive, in bytes."""
+        return self._own_mss
+
+    @property
     def opening(self) -> bool:
         """The handshake is under way."""
         return self.state is State.SYN_SENT or self.state is State.SYN_RECEIVED

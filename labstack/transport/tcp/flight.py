@@ -39,6 +39,11 @@ class Parts:
     recovery: Callable[[int], Recovery]
     congestion: Callable[[int, int], CongestionControl]
 
+    @property
+    def congestion_name(self) -> str:
+        """What the congestion control calls itself: "reno"."""
+        return getattr(self.congestion, "__name__", type(self.congestion).__name__).lower()
+
 
 class Flight:
     """The bytes of one connection that are under way. `give_up` is called when the peer answers no more."""
@@ -201,6 +206,21 @@ class Flight:
             self._transmit(self.sender.force(), rules.PROBE)
 
     # --- what observers see
+    @property
+    def timers(self) -> list[Alarm]:
+        """Those that are set."""
+        return [alarm for alarm in (self._retransmission, self._persist) if alarm.deadline is not None]
+
+    @property
+    def tries(self) -> int:
+        """How often the oldest segment, or the probe, has been sent again without an answer."""
+        return self._tries
+
+    @property
+    def app_limited(self) -> bool:
+        """The program has no more to send, and nothing else holds the sender back."""
+        return self._app_limited
+
     def _tell(self) -> None:
         events, congestion, recovery = self.node.events, self.congestion, self.recovery
         events.emit(
@@ -213,12 +233,12 @@ class Flight:
             srtt=self.rtt.srtt,
             rto=self.rtt.rto,
         )
-        phase = self._phase_now()
+        phase = self.phase_now()
         if phase != self._phase:
             self._phase = phase
             events.emit(rules.PHASE, **self._names, phase=phase)
 
-    def _phase_now(self) -> str:
+    def phase_now(self) -> str:
         if self.recovery.in_recovery:
             return "recovery"
         if self.recovery.after_timeout:
