@@ -25,6 +25,7 @@ from labstack.link.arp import Arp, ArpCache, Cache
 from labstack.link.ethernet import Interface
 from labstack.physical.device import Device
 from labstack.sockets import compat
+from labstack.sockets.kinds import open_socket
 from labstack.sockets.raw import Raw
 from labstack.sockets.selector import Selector
 from labstack.sockets.socket import Socket
@@ -151,8 +152,9 @@ class Host:
 
     # --- sockets and programs
     def socket(self, type: int = posix.SOCK_STREAM, proto: int = 0) -> Socket:
-        """A new socket of this host: `SOCK_STREAM` is TCP, `SOCK_DGRAM` is UDP."""
-        return Socket(self, type, proto)
+        """A new socket of this host: `SOCK_STREAM` is TCP, `SOCK_DGRAM` is UDP, `SOCK_RAW` sees the whole
+        datagrams of the IP protocol `proto`."""
+        return open_socket(self, type, proto)
 
     def connect(self, address: tuple[str, int], timeout: float | None = None) -> Socket:
         """A TCP connection to (host, port). Raises ConnectionRefusedError, TimeoutError, OSError."""

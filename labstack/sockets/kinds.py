@@ -1,0 +1,34 @@
+"""Which class serves which type of socket, and which protocols go with it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket as posix
+from typing import TYPE_CHECKING
+
+from labstack.sockets.datagram import DatagramSocket, RawSocket
+from labstack.sockets.socket import Socket
+from labstack.sockets.stream import StreamSocket
+
+if TYPE_CHECKING:
+    from labstack.sockets.stack import Stack
+
+
+def open_socket(stack: Stack, type: int = posix.SOCK_STREAM, proto: int = 0) -> Socket:
+    """A new socket. Raises OSError: EINVAL for a type that is none, ESOCKTNOSUPPORT for one that IPv4 does
+    not have, EPROTONOSUPPORT for a protocol that does not go with it."""
+    match type, proto:
+        case posix.SOCK_STREAM, 0 | posix.IPPROTO_TCP:
+            return StreamSocket(stack, proto)
+        case posix.SOCK_DGRAM, 0 | posix.IPPROTO_UDP:
+            return DatagramSocket(stack, posix.SOCK_DGRAM, proto)
+        case posix.SOCK_RAW, _ if 0 < proto < 256:
+            return RawSocket(stack, proto)
+        case ((posix.SOCK_STREAM | posix.SOCK_DGRAM | posix.SOCK_RAW), _):
+            number = errno.EPROTONOSUPPORT
+        case ((posix.SOCK_SEQPACKET | posix.SOCK_RDM), _):
+            number = errno.ESOCKTNOSUPPORT
+        case _:
+            number = errno.EINVAL
+    raise OSError(number, os.strerror(number))
