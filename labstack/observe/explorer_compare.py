@@ -21,7 +21,7 @@ from labstack.observe.trace import Trace
 
 GAP = 130
 """Pixels between two machines: narrow, for there are two ladders."""
-_WIDE = "width:100%;min-width:520px"
+_WIDE = "width:100%;min-width:400px"
 """Narrower than that nobody can read it: then it scrolls."""
 BEFORE = 4
 """How many packets that are equal are shown before the first that is not."""
