@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 
-from labstack.core.addresses import ANY, IPAddress
+from labstack.core.addresses import ANY, LIMITED_BROADCAST, IPAddress
 from labstack.core.checksum import Buffer
 from labstack.core.clock import Waiters
 from labstack.core.events import Rule
@@ -73,6 +73,8 @@ class UdpEndpoint:
         if len(data) > MAX_PAYLOAD:
             raise OSError(errno.EMSGSIZE, f"{len(data)} bytes are no UDP datagram: at most {MAX_PAYLOAD} fit")
         dst, port = to
+        if dst == LIMITED_BROADCAST and not self.broadcast:
+            raise OSError(errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone")
         src = self.local[0] if self.local[0] != ANY else udp.network.source_for(dst)
         if udp.node.events:
             udp.node.events.cause = udp.node.events.emit(

@@ -729,7 +729,7 @@ def test_an_acknowledgement_of_what_was_never_sent_is_dropped_and_answered():
 def test_a_reset_ends_each_state_and_says_so_where_a_program_waits():
     for prepare, error in (
         (lambda peer: dial(peer), ConnectionResetError),
-        (lambda peer: _close_wait(peer), ConnectionResetError),
+        (lambda peer: _close_wait(peer), BrokenPipeError),
     ):
         with Network() as net:
             peer = Peer(net)

@@ -360,6 +360,10 @@ class Connection:
             self._finish(errno.ECONNREFUSED)
         elif self.state in (State.CLOSING, State.LAST_ACK, State.TIME_WAIT):
             self._finish(0)
+        elif self.state is State.CLOSE_WAIT:
+            self._finish(
+                errno.EPIPE
+            )  # the peer had closed, and did not want what came then: as Linux tells it
         else:
             self._finish(errno.ECONNRESET)
 
