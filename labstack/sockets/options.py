@@ -81,11 +81,14 @@ DEFAULTS = {"TCP_KEEPIDLE": 7200, "TCP_KEEPINTVL": 75, "TCP_KEEPCNT": 9}
 """Seconds, seconds, probes: RFC 9293 §3.8.4 wants two hours, the others are Linux's."""
 
 
-def look_up(level: int, name: int, type: int) -> Option:
-    """The option of a socket of this type. Raises OSError (ENOPROTOOPT)."""
+def look_up(level: int, name: int, type: int, reading: bool = False) -> Option:
+    """The option of a socket of this type. Raises OSError: ENOPROTOOPT; reading one of another protocol's,
+    EOPNOTSUPP, as Linux does."""
     option = TABLE.get((level, name))
     if option is None or type not in option.types:
-        raise OSError(errno.ENOPROTOOPT, os.strerror(errno.ENOPROTOOPT))
+        own = (SOCKET, IP, TCP) if type in _TCP else (SOCKET, IP, int(posix.IPPROTO_UDP))
+        number = errno.EOPNOTSUPP if reading and level not in own else errno.ENOPROTOOPT
+        raise OSError(number, os.strerror(number))
     return option
 
 

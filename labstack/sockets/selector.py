@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from labstack.core.clock import Waiters
 from labstack.core.units import SECOND
+from labstack.sockets.socket import Socket
 
 if TYPE_CHECKING:
-    from labstack.sockets.socket import Socket
     from labstack.sockets.stack import Stack
 
 
@@ -87,7 +87,8 @@ class Selector(BaseSelector):
         _check(events)
         fd = self._number(fileobj)
         socket = self._stack.sockets.get(fd)
-        if socket is None:
+        # Two machines number their sockets alike: another's with this number is not meant.
+        if socket is None or (isinstance(fileobj, Socket) and fileobj is not socket):
             raise ValueError(f"Invalid file object: {fileobj!r} is no open socket of {self._stack.node.name}")
         with self._driver:
             if fd in self._entries:

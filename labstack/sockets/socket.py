@@ -100,17 +100,16 @@ class Socket:
 
     def settimeout(self, seconds: float | None) -> None:
         """How long calls wait: None for ever, 0 not at all."""
-        self._check_open()
         if seconds is not None and seconds < 0:
             raise ValueError("Timeout value out of range")
         self._timeout = None if seconds is None else float(seconds)
+        self._check_open()
 
     def gettimeout(self) -> float | None:
         return self._timeout
 
     def setblocking(self, flag: bool) -> None:
-        self._check_open()
-        self._timeout = None if flag else 0.0
+        self.settimeout(None if flag else 0.0)
 
     def getblocking(self) -> bool:
         return self._timeout != 0
@@ -161,7 +160,7 @@ class Socket:
     def getsockopt(self, level: int, name: int, buflen: int = 0) -> Any:
         """An option's value: a number; with `buflen`, the bytes of the C structure, at most so many."""
         self._check_open()
-        option = look_up(level, name, self.type)
+        option = look_up(level, name, self.type, reading=True)
         return encode(option, self._get(option.name), buflen)
 
     def _set(self, name: str, value: int) -> None:
@@ -277,7 +276,6 @@ class Socket:
         lost."""
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
-        self._check_open()
         return self._receive(bufsize, flags)[0] if bufsize else b""
 
     def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
@@ -322,7 +320,6 @@ class Socket:
         raise NotImplementedError
 
     def _room_in(self, buffer: bytearray | memoryview, nbytes: int) -> memoryview:
-        self._check_open()
         view = memoryview(buffer).cast("B")
         if nbytes < 0:
             raise ValueError("negative buffersize in recv_into")

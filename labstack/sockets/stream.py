@@ -130,6 +130,8 @@ class StreamSocket(Socket):
                 if self._connection is not None:
                     with self._driver:
                         self._connection.flight.sender.nagle = not value
+        if self._listener is not None:
+            self._listener.config = self._config
 
     def _get(self, name: str) -> int | bytes:
         connection, config = self._connection, self._config
@@ -214,7 +216,8 @@ class StreamSocket(Socket):
         peer = self._destination(address, "connect")
         if self._listener is not None:
             raise error(errno.EISCONN)
-        if self._connection is None:
+        new = self._connection is None
+        if new:
             self._start_connecting(peer)
             if self._timeout == 0:
                 raise BlockingIOError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
@@ -224,7 +227,7 @@ class StreamSocket(Socket):
         assert connection is not None
         if connection.opening and self._timeout == 0:
             raise error(errno.EALREADY)
-        waited = connection.opening
+        opening = new or connection.opening
         who = f"{connection.names['peer']} to agree"
         self._when(
             lambda: not connection.opening, lambda: None, connection.writable, who, limit="SO_SNDTIMEO"
@@ -235,7 +238,7 @@ class StreamSocket(Socket):
             number = self._take_error() or errno.ECONNABORTED
             self._connection = None
             raise error(number)
-        if not waited:
+        if not opening:
             raise error(errno.EISCONN)
 
     def _start_connecting(self, peer: tuple[IPAddress, int]) -> None:
@@ -311,7 +314,6 @@ class StreamSocket(Socket):
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
         if not bufsize:
-            self._check_open()
             return b""
         if flags & MSG_WAITALL and self._timeout is None and not flags & MSG_DONTWAIT:
             return self._receive_all(bufsize, flags)
@@ -360,7 +362,8 @@ class StreamSocket(Socket):
 
         def act() -> T:
             if not connection.receiver.available:
-                if not self._read_shut:
+                # What came after the end was read: that it ended is the answer, now and later.
+                if not self._read_shut and not connection.receiver.finished:
                     self._raise_error()
                 return nothing
             self._call("recv")
