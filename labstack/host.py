@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from labstack.observe.trace import Trace
+    from labstack.observe.views import View
     from labstack.sockets.aio import HostLoop, Running, Service
 
 T = TypeVar("T")
@@ -275,6 +276,37 @@ class Host:
 
     def next_fileno(self) -> int:
         return next(self._filenos)
+
+    # --- what it knows, as its administrator sees it
+    def ss(self, info: bool = False) -> View:
+        """Its sockets: state, queues, addresses; with `info`, what TCP knows of each connection."""
+        from labstack.observe import views
+
+        return views.ss(self, info)
+
+    def netstat(self) -> View:
+        """How often each thing happened on it, drops above all."""
+        from labstack.observe import views
+
+        return views.netstat(self)
+
+    def addresses(self) -> View:
+        """Its interfaces and their addresses, as `ip address` shows them."""
+        from labstack.observe import views
+
+        return views.addresses(self)
+
+    def routes(self) -> View:
+        """Its routing table, as `ip route` shows it."""
+        from labstack.observe import views
+
+        return views.routes(self)
+
+    def arp(self) -> View:
+        """The MAC addresses of its neighbours that it knows, as `ip neighbour` shows them."""
+        from labstack.observe import views
+
+        return views.arp(self)
 
     def capture(self, peer: str = "peer") -> Trace:
         """Record every frame on this host's interfaces from now on, and why it was sent. `peer` is what to

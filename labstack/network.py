@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from labstack.core.addresses import MAC, IPAddress
 from labstack.core.randomness import stream
 from labstack.core.units import SECOND, duration
+from labstack.drivers.primitives import Event, Lock, Queue
 from labstack.drivers.simulator import Program, Simulator
 from labstack.host import Host
 from labstack.link.ethernet import Interface
@@ -137,6 +138,18 @@ class Network:
     def spawn(self, fn: Callable[..., object], *args: object, name: str = "") -> Program:
         """Run a blocking function as a program, beside the caller."""
         return self.simulator.spawn(fn, *args, name=name)
+
+    def lock(self, name: str = "a lock") -> Lock:
+        """A lock for programs, in virtual time; who waits longest is next."""
+        return Lock(self.simulator, name)
+
+    def event(self, name: str = "an event") -> Event:
+        """An event for programs, in virtual time: some wait for it, another sets it."""
+        return Event(self.simulator, name)
+
+    def queue(self, size: int = 0, name: str = "a queue") -> Queue[Any]:
+        """A queue between programs, in virtual time, for at most `size` things (0: any number)."""
+        return Queue(self.simulator, size, name)
 
     def capture(self, *wires: Wire) -> Trace:
         """Record every frame on these wires (all, when none is named), and why each was sent."""

@@ -281,6 +281,11 @@ class RawSocket(DatagramSocket):
         assert endpoint.peer is not None
         endpoint.peer = endpoint.peer[0], 0
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come and are not read."""
+        return sum(len(data) for data, _ in self._endpoint.queue) if self._endpoint is not None else 0
+
     def _place(self) -> str:
         return f"protocol {self.proto}"
 
