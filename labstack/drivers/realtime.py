@@ -35,7 +35,7 @@ from labstack.core.units import SECOND
 from labstack.drivers.background import Background, wait
 from labstack.drivers.interrupt import interruptible
 from labstack.drivers.lock import FairLock
-from labstack.drivers.simulator import Killed
+from labstack.drivers.program import BlockingProgram, Killed
 
 _COMPACT_ABOVE = 1024
 _NEVER = 1 << 63
@@ -61,47 +61,20 @@ class Timer:
             self._driver._cancelled()
 
 
-class Program:
+class Program(BlockingProgram):
     """A blocking function on a thread of its own, as `spawn` returns it."""
 
     def __init__(self, driver: RealTime, fn: Callable[[], object], name: str, daemon: bool) -> None:
-        self.name = name
-        self.result: object = None
-        self.error: BaseException | None = None
+        super().__init__(driver, fn, name)
         self._driver = driver
-        self._fn = fn
-        self._done = False
-        self._finished = Waiters()
         # A fresh context: a copy of the caller's would send what the program prints to a cell that ended long
         # ago.
         run = contextvars.Context().run
         self._thread = threading.Thread(target=run, args=(self._main,), name=name, daemon=daemon)
 
-    @property
-    def done(self) -> bool:
-        return self._done
-
-    def join(self, timeout: float | None = None) -> object:
-        """Wait until the program ended, and return what it returned or raise what it raised.
-
-        Raises TimeoutError when `timeout` seconds pass first.
-        """
-        limit = None if timeout is None else round(timeout * SECOND)
-        if not self._driver.block(lambda: self._done, [self._finished], limit, f"the end of {self.name}"):
-            raise TimeoutError(f"{self.name} is still running after {timeout} s")
-        if self.error is not None:
-            raise self.error
-        return self.result
-
     def _main(self) -> None:
         try:
-            self.result = self._fn()
-        except Killed:
-            pass
-        except BaseException as error:
-            self.error = error
-            # At once, where the reader sees it; and again at `join`. A silent loss hides bugs.
-            traceback.print_exception(error)
+            self._call()
         finally:
             self._driver._ended(self)
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import contextvars
 import heapq
 import threading
-import traceback
 from collections.abc import Callable
 
 from labstack.core.clock import Deadlock, Waiters
 from labstack.core.units import SECOND, show_time
 from labstack.drivers.interrupt import interruptible
+from labstack.drivers.program import BlockingProgram, Killed
 
 PATIENCE = 3600 * SECOND
 """How long, in virtual time, a blocking call without a time-out waits in a world that never falls idle."""
@@ -52,23 +52,14 @@ def _closed_gate() -> threading.Lock:
     return gate
 
 
-class Killed(BaseException):
-    """Raised inside a program whose network is closed, so that it unwinds and its thread ends."""
-
-
-class Program:
+class Program(BlockingProgram):
     """A blocking function in virtual time, as `spawn` returns it."""
 
     def __init__(self, simulator: Simulator, fn: Callable[[], object], name: str) -> None:
-        self.name = name
+        super().__init__(simulator, fn, name)
         self.waits_for = ""
-        self.result: object = None
-        self.error: BaseException | None = None
         self.killed = False
         self._simulator = simulator
-        self._finished = Waiters()
-        self._done = False
-        self._fn = fn
         self._baton = _closed_gate()
         # A fresh context: a copy of the caller's would send what the program prints to a cell that ended long
         # ago.
@@ -76,33 +67,10 @@ class Program:
             target=contextvars.Context().run, args=(self._main,), name=name, daemon=True
         )
 
-    @property
-    def done(self) -> bool:
-        return self._done
-
-    def join(self, timeout: float | None = None) -> object:
-        """Wait until the program ended, and return what it returned or raise what it raised.
-
-        Raises TimeoutError when `timeout` seconds pass first.
-        """
-        limit = None if timeout is None else round(timeout * SECOND)
-        if not self._simulator.block(lambda: self._done, [self._finished], limit, f"the end of {self.name}"):
-            raise TimeoutError(f"{self.name} is still running after {timeout} s")
-        if self.error is not None:
-            raise self.error
-        return self.result
-
     def _main(self) -> None:
         self._baton.acquire()
-        try:
-            if not self.killed:
-                self.result = self._fn()
-        except Killed:
-            pass
-        except BaseException as error:
-            self.error = error
-            # At once, where the reader sees it; and again at `join`. A silent loss hides bugs.
-            traceback.print_exception(error)
+        if not self.killed:
+            self._call()
         self._done = True
         self._finished.wake()
         self._simulator._baton.release()

@@ -35,7 +35,6 @@ QUOTE = 576
 BURST = 64
 INTERVAL = 10 * MILLISECOND
 """Errors that may be sent at once, and how often one more becomes allowed."""
-LISTENERS = 1024
 
 _TYPE_AND_CODE = {
     Trouble.NET_UNREACHABLE: (header_of.DESTINATION_UNREACHABLE, header_of.NET_UNREACHABLE),
