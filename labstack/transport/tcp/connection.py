@@ -17,13 +17,14 @@ from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.seq import seq_add, seq_lt, seq_sub
 from labstack.core.units import SECOND
-from labstack.headers.tcp import ACK, FIN, LENGTH, PSH, RST, SYN, Options
+from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN
 from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.flight import Flight, Parts
-from labstack.transport.tcp.receiver import MAX_FIELD, MAX_SHIFT, Acknowledge, scale_for
+from labstack.transport.tcp.handshake import Handshake
+from labstack.transport.tcp.receiver import MAX_FIELD, Acknowledge
 from labstack.transport.tcp.sender import Segment
 from labstack.transport.tcp.states import (
     CAN_RECEIVE,
@@ -36,8 +37,6 @@ from labstack.transport.tcp.states import (
 )
 from labstack.transport.tcp.transmitter import Transmitter
 
-DEFAULT_MSS = 536
-"""What a peer takes that announces nothing (RFC 9293 §3.7.1)."""
 CHALLENGES = SECOND // 2
 """At most one challenge ACK in so many nanoseconds (RFC 5961 §10)."""
 
@@ -77,8 +76,6 @@ class Connection:
         """The errno of what ended it, until a program has been told."""
         self.orphan = False
         """The program has let go of it."""
-        self.iss = iss
-        self.mss = DEFAULT_MSS
         self.readable = Waiters()
         self.writable = Waiters()
         self.transmitter = Transmitter(node, network, local, peer)
@@ -86,16 +83,12 @@ class Connection:
         self.names = self.transmitter.names
         self.flight = Flight(node, self.names, config, parts, self._send_segment, self._time_out)
         self._changed = changed
+        self.handshake = Handshake(
+            node, config, self.transmitter, self.receiver, self.flight.rtt, iss, self._on_no_answer
+        )
         self._shut_early = False
-        self._syn_flags = SYN
-        self._syns = 0
-        self._scaling = config.window_scaling
-        self._rcv_shift = scale_for(config.receive_buffer) if config.window_scaling else 0
-        self._snd_shift = 0
-        self._own_mss = DEFAULT_MSS
         self._challenged_at = -CHALLENGES
         clock, events = node.clock, node.events
-        self._handshake = Alarm(clock, events, rules.HANDSHAKE_TIMEOUT, self._on_handshake_timeout)
         self._delayed_ack = Alarm(clock, events, rules.DELAYED_ACK, self._acknowledge)
         self._second_segment = Alarm(clock, events, rules.SECOND_SEGMENT, self._acknowledge)
         self._last_wait = Alarm(clock, events, rules.TIME_WAIT_OVER, self._on_last_wait_over)
@@ -105,34 +98,43 @@ class Connection:
         """Connect: send a SYN. Raises OSError when there is no way to the peer."""
         self._move(Input.ACTIVE_OPEN)
         try:
-            self._look_at_the_way()
-            self._send_syn(rules.ACTIVE_OPEN)
+            self.flight.offload = self.handshake.look_at_the_way()
+            self.handshake.send_syn(rules.ACTIVE_OPEN)
         except OSError:
             self._finish(0)
             raise
 
     def accept_syn(self, header: Header) -> None:
         """A listener got this SYN: answer it. Raises OSError when there is no way to the peer."""
-        self._look_at_the_way()
+        self.flight.offload = self.handshake.look_at_the_way()
         self._move(Input.PASSIVE_OPEN)
-        self._read_syn(header)
-        self._answer_syn(rules.PASSIVE_OPEN)
+        self._answer_syn(header, rules.PASSIVE_OPEN)
 
     @property
     def timers(self) -> list[Alarm]:
         """Those that are set."""
-        own = (self._handshake, self._delayed_ack, self._second_segment, self._last_wait)
+        own = (self.handshake.alarm, self._delayed_ack, self._second_segment, self._last_wait)
         return [*self.flight.timers, *(alarm for alarm in own if alarm.deadline is not None)]
 
     @property
     def shifts(self) -> tuple[int, int]:
         """By how many bits the peer's windows, and its own, are scaled (RFC 7323 §2)."""
-        return self._snd_shift, self._rcv_shift
+        return self.handshake.snd_shift, self.handshake.rcv_shift
+
+    @property
+    def iss(self) -> int:
+        """Its initial sequence number."""
+        return self.handshake.iss
+
+    @property
+    def mss(self) -> int:
+        """The largest payload that it sends in a segment, in bytes."""
+        return self.handshake.mss
 
     @property
     def own_mss(self) -> int:
         """What it announced: the largest payload to receive, in bytes."""
-        return self._own_mss
+        return self.handshake.own_mss
 
     @property
     def opening(self) -> bool:
@@ -272,7 +274,7 @@ class Connection:
             flags & ~PSH == ACK
             and header.seq == receiver.rcv_nxt
             and header.ack == sender.snd_una == sender.snd_nxt
-            and header.window << self._snd_shift == sender.snd_wnd
+            and header.window << self.handshake.snd_shift == sender.snd_wnd
             and self.state is State.ESTABLISHED
             and receiver.rcv_wnd > 0
             and not sender.unsent
@@ -324,7 +326,7 @@ class Connection:
             # Both ends connect at the same time: this is the answer to our SYN (RFC 9293 §3.5, figure 7).
             self._process_ack(header, 1)
         else:
-            self._try_syn(rules.SYN_AGAIN)
+            self.handshake.try_again(rules.SYN_AGAIN)
 
     def _receive_in_syn_sent(self, header: Header, data: Buffer) -> None:
         """RFC 9293 §3.10.7.3."""
@@ -342,7 +344,7 @@ class Connection:
         elif not flags & SYN:
             self.node.drop(rules.NO_SYN, **self.names)
         elif acknowledges:
-            self._read_syn(header)
+            self.handshake.read_syn(header)
             self._move(Input.SYN_ACK)
             self._established(header.seq, header.window)  # a SYN's window is never scaled
             self._send_ack(rules.HANDSHAKE_DONE)
@@ -352,8 +354,7 @@ class Connection:
                 self.flight.output(rules.DATA)
         else:
             # Both ends connect at the same time: answer the SYN, and keep the own number.
-            self._read_syn(header)
-            self._answer_syn(rules.SIMULTANEOUS_OPEN)
+            self._answer_syn(header, rules.SIMULTANEOUS_OPEN)
 
     def _on_reset(self) -> None:
         if self.state is State.SYN_RECEIVED:
@@ -376,7 +377,7 @@ class Connection:
                 self._reset(ack, None, rules.RESET_BAD_ACK)
                 return False
             self._move(Input.ACK_OF_SYN)
-            self._established(header.seq, header.window << self._snd_shift)
+            self._established(header.seq, header.window << self.handshake.snd_shift)
         flight = self.flight
         if seq_lt(flight.sender.snd_nxt, ack):
             # It acknowledges what was never sent: answer with an ACK, and drop it.
@@ -384,7 +385,7 @@ class Connection:
             self._challenge(rules.BAD_ACK)
             return False
         bare = not size and not header.flags & FIN
-        acked = flight.acknowledged(header.seq, ack, header.window << self._snd_shift, bare)
+        acked = flight.acknowledged(header.seq, ack, header.window << self.handshake.snd_shift, bare)
         if acked and self.writable and self.can_write():
             self.writable.wake()
         return self.state in CAN_SEND or self._after_own_fin()
@@ -436,30 +437,11 @@ class Connection:
             self._delayed_ack.set(self.node.clock.now + self.config.delayed_ack)
 
     # --- the handshake
-    def _look_at_the_way(self) -> None:
-        """The largest payload to receive is what fits the first link's frames, or less (RFC 9293 §3.7.1).
-        Should the way change later to a device that offloads less, that device's driver cuts what is too
-        long."""
-        mtu, self.flight.offload = self.transmitter.find_way()
-        largest = min(mtu - LENGTH, MAX_FIELD)
-        self._own_mss = min(self.config.mss or largest, largest)
-
-    def _read_syn(self, header: Header) -> None:
-        """Take the peer's initial number and its options; unknown ones are ignored (RFC 9293 §3.1)."""
-        options = Options.parse(header.options)
-        self._scaling = self._scaling and options.window_scale is not None
-        self._snd_shift = min(options.window_scale or 0, MAX_SHIFT) if self._scaling else 0
-        if not self._scaling:
-            self._rcv_shift = 0
-        own = self._own_mss
-        # A peer that announces nonsense gets at least one byte a segment.
-        self.mss = max(min(options.mss or DEFAULT_MSS, own), 1)
-        self.receiver.start(header.seq, own, self._rcv_shift)
-
     def _established(self, seq: int, window: int) -> None:
         """The handshake is through: from now on bytes flow."""
-        self._handshake.stop()
-        self.flight.start(self.iss, self.mss, syn_lost=self._syns > 1)
+        handshake = self.handshake
+        handshake.alarm.stop()
+        self.flight.start(self.iss, handshake.mss, syn_lost=handshake.syn_lost)
         self.flight.sender.acknowledge(seq, seq_add(self.iss, 1), window)
         if self._shut_early:
             self._move(Input.CLOSE)
@@ -467,34 +449,13 @@ class Connection:
         self.readable.wake()
         self._changed(self)
 
-    def _answer_syn(self, why: Rule) -> None:
+    def _answer_syn(self, header: Header, why: Rule) -> None:
+        self.handshake.read_syn(header)
         self._move(Input.SYN)
-        self._syn_flags = SYN | ACK
-        self._syns = 0
-        self._try_syn(why)
+        self.handshake.answer(why)
 
-    def _send_syn(self, why: Rule) -> None:
-        """Send the SYN, for the first time or again; with the peer's SYN seen, it acknowledges that."""
-        self._syns += 1
-        self._handshake.set(self.node.clock.now + self.flight.rtt.rto)
-        options = Options(mss=self._own_mss, window_scale=self._rcv_shift if self._scaling else None)
-        ack = self.receiver.rcv_nxt if self._syn_flags & ACK else 0
-        window = min(self.receiver.offer(), MAX_FIELD)
-        self.transmitter.send(self._syn_flags, self.iss, ack, window, why, b"", options.pack())
-
-    def _on_handshake_timeout(self) -> None:
-        if self._syns > self.config.syn_retries:
-            self._finish(errno.ETIMEDOUT)
-            return
-        self.flight.rtt.back_off()
-        self.node.counters.add(rules.RETRANSMIT.name)
-        self._try_syn(rules.RETRANSMIT)
-
-    def _try_syn(self, why: Rule) -> None:
-        try:
-            self._send_syn(why)
-        except OSError:
-            self.node.drop(rules.NO_WAY, **self.names)  # the way may come back before the next try
+    def _on_no_answer(self) -> None:
+        self._finish(errno.ETIMEDOUT)
 
     # --- sending
     def _send_segment(self, segment: Segment, why: Rule) -> None:
@@ -526,7 +487,7 @@ class Connection:
     def _send(self, flags: int, seq: int, why: Rule, data: Buffer = b"", segment_size: int = 0) -> None:
         """Send a segment that acknowledges all that has come, and offers the window."""
         receiver = self.receiver
-        window = min(receiver.offer() >> self._rcv_shift, MAX_FIELD)
+        window = min(receiver.offer() >> self.handshake.rcv_shift, MAX_FIELD)
         self._delayed_ack.stop()
         self._second_segment.stop()
         self.transmitter.try_to_send(flags, seq, receiver.rcv_nxt, window, why, data, segment_size)
@@ -558,7 +519,7 @@ class Connection:
             self._move(Input.ABORT)
         self.error = error or self.error
         self.flight.stop()
-        for alarm in (self._handshake, self._delayed_ack, self._second_segment, self._last_wait):
+        for alarm in (self.handshake.alarm, self._delayed_ack, self._second_segment, self._last_wait):
             alarm.stop()
         self.readable.wake()
         self.writable.wake()

@@ -208,7 +208,7 @@ class Tcp:
 
         connection = self._make(name, listener.config, changed)
         if used is not None:
-            connection.iss = seq_max(connection.iss, seq_add(used, 1))
+            connection.handshake.iss = seq_max(connection.iss, seq_add(used, 1))
         listener.half_open[connection] = None
         try:
             connection.accept_syn(header)

@@ -1,0 +1,115 @@
+"""The handshake of one connection: SYNs, sent until they are answered, and what the two ends agree on by
+their options.
+
+`connection` decides what a segment means; this file says what a SYN carries, reads the peer's, and repeats
+the own one. RFC 9293 §3.5 (opening), §3.7.1 (MSS), §3.8.1 (SYNs again); RFC 7323 §2 (window scale). Chapter
+18 of the book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from labstack.core.clock import Alarm
+from labstack.core.events import Rule
+from labstack.core.node import Node
+from labstack.headers.tcp import ACK, LENGTH, SYN, Options
+from labstack.headers.tcp import TCP as Header
+from labstack.transport.tcp import rules
+from labstack.transport.tcp.config import TcpConfig
+from labstack.transport.tcp.receiver import MAX_FIELD, MAX_SHIFT, Receiver, scale_for
+from labstack.transport.tcp.rtt import RttEstimator
+from labstack.transport.tcp.transmitter import Transmitter
+
+DEFAULT_MSS = 536
+"""What a peer takes that announces nothing (RFC 9293 §3.7.1)."""
+
+
+class Handshake:
+    """The opening of a connection whose initial number is `iss`. `give_up` is called when nobody answers."""
+
+    def __init__(
+        self,
+        node: Node,
+        config: TcpConfig,
+        transmitter: Transmitter,
+        receiver: Receiver,
+        rtt: RttEstimator,
+        iss: int,
+        give_up: Callable[[], None],
+    ) -> None:
+        self.iss = iss
+        self.mss = DEFAULT_MSS
+        """The largest payload to send, in bytes."""
+        self.own_mss = DEFAULT_MSS
+        """The largest payload to receive, as announced, in bytes."""
+        self.scaling = config.window_scaling
+        self.rcv_shift = scale_for(config.receive_buffer) if config.window_scaling else 0
+        self.snd_shift = 0
+        self.alarm = Alarm(node.clock, node.events, rules.HANDSHAKE_TIMEOUT, self._on_timeout)
+        self._node = node
+        self._config = config
+        self._transmitter = transmitter
+        self._receiver = receiver
+        self._rtt = rtt
+        self._give_up = give_up
+        self._flags = SYN
+        self._syns = 0
+
+    @property
+    def syn_lost(self) -> bool:
+        """A SYN had to be sent again."""
+        return self._syns > 1
+
+    def look_at_the_way(self) -> int:
+        """Find out how large a payload the peer may send: what fits the first link's frames, or less (RFC
+        9293 §3.7.1). What the device takes in one piece, in bytes, is returned. Should the way change later
+        to a device that offloads less, that device's driver cuts what is too long.
+
+        Raises OSError when there is no way to the peer."""
+        mtu, offload = self._transmitter.find_way()
+        largest = min(mtu - LENGTH, MAX_FIELD)
+        self.own_mss = min(self._config.mss or largest, largest)
+        return offload
+
+    def read_syn(self, header: Header) -> None:
+        """Take the peer's initial number and its options; unknown ones are ignored (RFC 9293 §3.1)."""
+        options = Options.parse(header.options)
+        self.scaling = self.scaling and options.window_scale is not None
+        self.snd_shift = min(options.window_scale or 0, MAX_SHIFT) if self.scaling else 0
+        if not self.scaling:
+            self.rcv_shift = 0
+        # A peer that announces nonsense gets at least one byte a segment.
+        self.mss = max(min(options.mss or DEFAULT_MSS, self.own_mss), 1)
+        self._receiver.start(header.seq, self.own_mss, self.rcv_shift)
+
+    def answer(self, why: Rule) -> None:
+        """Send SYN and ACK, for the peer's SYN has come."""
+        self._flags = SYN | ACK
+        self._syns = 0
+        self.try_again(why)
+
+    def send_syn(self, why: Rule) -> None:
+        """Send the SYN, for the first time or again; with the peer's SYN seen, it acknowledges that. Raises
+        OSError when there is no way to the peer."""
+        self._syns += 1
+        self.alarm.set(self._node.clock.now + self._rtt.rto)
+        options = Options(mss=self.own_mss, window_scale=self.rcv_shift if self.scaling else None)
+        ack = self._receiver.rcv_nxt if self._flags & ACK else 0
+        window = min(self._receiver.offer(), MAX_FIELD)
+        self._transmitter.send(self._flags, self.iss, ack, window, why, b"", options.pack())
+
+    def try_again(self, why: Rule) -> None:
+        """Send the SYN; without a way to the peer, it may come back before the next try."""
+        try:
+            self.send_syn(why)
+        except OSError:
+            self._node.drop(rules.NO_WAY, **self._transmitter.names)
+
+    def _on_timeout(self) -> None:
+        if self._syns > self._config.syn_retries:
+            self._give_up()
+            return
+        self._rtt.back_off()
+        self._node.counters.add(rules.RETRANSMIT.name)
+        self.try_again(rules.RETRANSMIT)
