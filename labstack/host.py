@@ -33,7 +33,7 @@ from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import CongestionControl
 from labstack.transport.tcp.congestion.reno import Reno
 from labstack.transport.tcp.flight import Parts
-from labstack.transport.tcp.layer import Tcp
+from labstack.transport.tcp.layer import Find, Tcp, find_socket
 from labstack.transport.tcp.receiver import Reassembly, Receiver
 from labstack.transport.tcp.recovery import NewReno, Recovery
 from labstack.transport.tcp.rtt import Rfc6298, RttEstimator
@@ -58,7 +58,7 @@ class Host:
 
     - `forwarding`: it is a router. `tcp`: the constants of its TCP.
     - The replaceable parts, as classes: `arp_cache`, `routing_table`, `receiver`, `sender`, `rtt`,
-      `recovery`, `congestion`.
+      `recovery`, `congestion`; and the function `find_socket`.
     - `resolve`: turns names into addresses. `random`, `numbers`: see `Node`.
     """
 
@@ -76,6 +76,7 @@ class Host:
         rtt: Callable[[TcpConfig], RttEstimator] = Rfc6298,
         recovery: Callable[[int], Recovery] = NewReno,
         congestion: Callable[[int, int], CongestionControl] = Reno,
+        find_socket: Find = find_socket,
         resolve: Callable[[str], IPAddress | None] | None = None,
         random: Callable[[str], Stream] | None = None,
         numbers: Iterator[int] | None = None,
@@ -90,7 +91,7 @@ class Host:
         self.icmp = ICMP(self.node, self.ip)
         self.udp = Udp(self.node, self.ip)
         parts = Parts(receiver, sender, rtt, recovery, congestion)
-        self.tcp = Tcp(self.node, self.ip, tcp or TcpConfig(), parts)
+        self.tcp = Tcp(self.node, self.ip, tcp or TcpConfig(), parts, find_socket)
         self._arp_cache = arp_cache
         self._resolve = resolve
         self._filenos = count(FIRST_FILENO)

@@ -172,9 +172,8 @@ def play(kind, seed, frames=FRAMES):
         assert not wrong, f"{len(wrong)} frames vanished without a name, first {wrong[0].hex()}"
         s.close()
         t.close()
-        for sockets in list(a.tcp.listeners.values()):
-            for listener in list(sockets):
-                listener.close()
+        for listener in list(a.tcp.listeners.values()):
+            listener.close()
         net.run()
         nothing_left(net, (a, b))
         return dict(a.counters), a

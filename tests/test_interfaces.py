@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from labstack import Network, TcpConfig, data_segment
-from labstack.core.addresses import MAC, IPAddress, IPv4Address
+from labstack.core.addresses import ANY, MAC, IPAddress, IPv4Address
 from labstack.core.checksum import checksum
 from labstack.core.clock import Waiters
 from labstack.core.node import Node
@@ -23,7 +23,7 @@ from labstack.link.arp import ArpCache
 from labstack.physical.device import segment
 from labstack.transport.tcp.congestion.reno import Reno
 from labstack.transport.tcp.flight import Parts
-from labstack.transport.tcp.layer import Tcp
+from labstack.transport.tcp.layer import Tcp, find_socket
 from labstack.transport.tcp.receiver import Reassembly
 from labstack.transport.tcp.recovery import NewReno
 from labstack.transport.tcp.rtt import Rfc6298
@@ -606,6 +606,30 @@ def test_each_part_can_be_replaced_by_a_class(part):
         assert reader.join() == pattern(50_000) and other.join() == pattern(50_000, 1)
         assert set(mine.calls) == set(methods), "the stack goes through each of these"
         assert len(mine.made) == 1, "made once: for the one connection, the one interface, the one host"
+
+
+def test_the_function_that_finds_a_socket_can_be_replaced():
+    asked = []
+
+    def find(connections, listeners, segment):
+        asked.append(segment)
+        return find_socket(connections, listeners, segment)
+
+    with Network() as net:
+        a, b, _ = pair(net, b={"find_socket": find})
+        s, t = connected(net, a, b)
+        s.sendall(b"hello")
+        assert t.recv(9) == b"hello"
+        assert len(asked) == 3 and set(asked) == {t.flow}
+
+
+def test_a_segment_is_for_a_connection_before_a_listener_and_an_address_before_all():
+    own, other, peer = (IPAddress.parse(f"10.0.0.{n}") for n in (1, 2, 9))
+    connections = {(own, 80, peer, 5000): "the connection"}
+    listeners = {(ANY, 80): "every address", (own, 80): "this address"}
+    segments = [(own, 80, peer, 5000), (own, 80, peer, 5001), (other, 80, peer, 5000), (own, 81, peer, 5000)]
+    found = [find_socket(connections, listeners, segment) for segment in segments]
+    assert found == ["the connection", "this address", "every address", None]
 
 
 def test_parts_are_made_anew_for_each_connection_and_interface():

@@ -94,8 +94,7 @@ class LiveView(Question):
         """Protocol, state, local and peer address of each socket, as `ss -tl` and `ss -t` list them."""
         rows = []
         with self.host.driver:
-            for port, listeners in self.host.tcp.listeners.items():
-                rows += [("tcp", "LISTEN", f"*:{port}", "*:*") for _ in listeners]
+            rows += [("tcp", "LISTEN", f"*:{port}", "*:*") for _, port in self.host.tcp.listeners]
             for own, own_port, peer, peer_port in self.host.tcp.connections:
                 state = self.host.tcp.connections[own, own_port, peer, peer_port].state.value
                 rows.append(("tcp", state, f"{own}:{own_port}", f"{peer}:{peer_port}"))

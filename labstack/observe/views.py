@@ -71,8 +71,7 @@ def ss(host: Host, info: bool = False) -> View:
 def _listeners(host: Host) -> list[tuple[str, ...]]:
     return [
         ("tcp", "LISTEN", str(len(each.ready)), str(each.backlog), _place(each.local), "0.0.0.0:*")
-        for port in sorted(host.tcp.listeners)
-        for each in host.tcp.listeners[port]
+        for each in sorted(host.tcp.listeners.values(), key=lambda each: each.local[1])
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2s
 
@@ -31,6 +31,8 @@ from labstack.transport.tcp.flight import Parts
 from labstack.transport.tcp.listener import Listener
 from labstack.transport.tcp.states import State
 
+Place = tuple[IPAddress, int]
+"""An address and a port; the address 0.0.0.0 stands for every own one."""
 FourTuple = tuple[IPAddress, int, IPAddress, int]
 """Own address and port, the peer's address and port."""
 
@@ -45,16 +47,42 @@ class Binding:
     listening: bool = False
 
 
-class Tcp:
-    """A `Transport` for one host. `parts` are the classes that its connections are made of."""
+def find_socket(
+    connections: Mapping[FourTuple, Connection], listeners: Mapping[Place, Listener], segment: FourTuple
+) -> Connection | Listener | None:
+    """Which socket is a segment for, that goes to an own address and port and comes from a peer's? A
+    connection knows all four of them, a listener only the first two; None is nobody (RFC 9293 §3.10.7)."""
+    connection = connections.get(segment)
+    if connection is not None:
+        return connection
+    own, port, _, _ = segment
+    return listeners.get((own, port)) or listeners.get((ANY, port))
 
-    def __init__(self, node: Node, network: NetworkLayer, config: TcpConfig, parts: Parts) -> None:
+
+Find = Callable[
+    [Mapping[FourTuple, Connection], Mapping[Place, Listener], FourTuple], Connection | Listener | None
+]
+
+
+class Tcp:
+    """A `Transport` for one host. `parts` are the classes that its connections are made of; `find` says which
+    socket a segment is for."""
+
+    def __init__(
+        self,
+        node: Node,
+        network: NetworkLayer,
+        config: TcpConfig,
+        parts: Parts,
+        find: Find = find_socket,
+    ) -> None:
         self.node = node
         self.network = network
         self.config = config
         self.parts = parts
         self.connections: dict[FourTuple, Connection] = {}
-        self.listeners: dict[int, list[Listener]] = {}
+        self.listeners: dict[Place, Listener] = {}
+        self._find = find
         self._bindings: dict[int, list[Binding]] = {}
         self._time_wait: OrderedDict[FourTuple, Connection] = OrderedDict()
         self._random_port = node.random("tcp.port")
@@ -123,12 +151,11 @@ class Tcp:
 
     def listen(self, binding: Binding, backlog: int, config: TcpConfig | None = None) -> Listener:
         """Listen at a bound port. Raises OSError (EADDRINUSE) if someone does already."""
-        for other in self.listeners.get(binding.port, ()):
-            if binding.address == other.local[0]:
-                raise OSError(errno.EADDRINUSE, f"another socket listens at TCP port {binding.port}")
+        place = binding.address, binding.port
+        if place in self.listeners:
+            raise OSError(errno.EADDRINUSE, f"another socket listens at TCP port {binding.port}")
         binding.listening = True
-        listener = Listener(self, binding, backlog, config or self.config)
-        self.listeners.setdefault(binding.port, []).append(listener)
+        self.listeners[place] = listener = Listener(self, binding, backlog, config or self.config)
         return listener
 
     # --- up
@@ -141,7 +168,9 @@ class Tcp:
         except HeaderError as error:
             node.drop(error.rule, src=str(src))
             return None
-        connection = self.connections.get((dst, header.dst_port, src, header.src_port))
+        name = dst, header.dst_port, src, header.src_port
+        found = self._find(self.connections, self.listeners, name)
+        connection = found if isinstance(found, Connection) else None
         if not checked:
             # A connection knows the sum of its pseudo-header, but for the length.
             size = len(payload)
@@ -159,15 +188,15 @@ class Tcp:
                 connection.receive(header, data)
                 return None
             used = connection.flight.sender.snd_nxt
+            found = self._find(self.connections, self.listeners, name)
         if not self.network.is_unicast(dst) or not self.network.is_unicast(src):
             node.drop(rules.NOT_UNICAST, src=str(src), dst=str(dst))
             return None
-        listener = self._find_listener(dst, header.dst_port)
-        if listener is None:
+        if isinstance(found, Listener):
+            self._receive_in_listen(found, header, src, dst, len(data), used)
+        else:
             node.drop(rules.NO_LISTENER, port=header.dst_port, src=str(src))
             self._refuse(header, src, dst, len(data))
-        else:
-            self._receive_in_listen(listener, header, src, dst, len(data), used)
         return None
 
     def _is_reopening(self, connection: Connection, header: Header) -> bool:
@@ -228,15 +257,6 @@ class Tcp:
         else:
             connection.on_trouble(kind, seq)
 
-    def _find_listener(self, dst: IPAddress, port: int) -> Listener | None:
-        wildcard = None
-        for listener in self.listeners.get(port, ()):
-            if listener.local[0] == dst:
-                return listener
-            if listener.local[0] == ANY:
-                wildcard = listener
-        return wildcard
-
     def _refuse(self, header: Header, src: IPAddress, dst: IPAddress, size: int) -> None:
         """No such connection: a reset that the sender will believe (RFC 9293 §3.5.2, group 1)."""
         flags = header.flags
@@ -295,16 +315,12 @@ class Tcp:
                 next(iter(self._time_wait.values())).abort_silently()
 
     def forget_listener(self, listener: Listener) -> None:
-        same = self.listeners.get(listener.local[1], [])
-        if listener in same:
-            same.remove(listener)
-        if not same:
-            self.listeners.pop(listener.local[1], None)
+        if self.listeners.get(listener.local) is listener:
+            del self.listeners[listener.local]
 
     def close(self) -> None:
         """The host goes away: no listener, connection or timer is left. Nothing is sent."""
-        for listeners in list(self.listeners.values()):
-            for listener in list(listeners):
-                listener.close()
+        for listener in list(self.listeners.values()):
+            listener.close()
         for connection in list(self.connections.values()):
             connection.abort_silently()
