@@ -1,62 +1,32 @@
-"""The tower on the front page: nine parts of a machine that fetches a page, and which of them are yours.
-
-A part that passes its check in a chapter is kept in `mystack/`, in a file of its name. Nothing else is
-looked at.
-"""
+"""The tower on the front page: nine parts of a machine that fetches a page, and which of them are yours."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from contents import notebook
+from machine import MYSTACK, PARTS, Part, kept
 
 from labstack.observe import look
 from labstack.observe.questions import Said
 
-BOOK = Path(__file__).resolve().parent
-MYSTACK = Path("mystack")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A brick: its name, as its file in `mystack/` has it; what it does; its layer; its chapter."""
-
-    name: str
-    words: str
-    layer: str
-    chapter: str
-
-    @property
-    def notebook(self) -> str:
-        """The chapter's file, or nothing while it is to come."""
-        return next((path.name for path in sorted(BOOK.glob(f"{self.chapter}-*.ipynb"))), "")
-
-
-PARTS = (
-    Part("http_client", "asks for a page", "application", "28"),
-    Part("congestion", "how much may be on its way", "transport", "22"),
-    Part("recovery", "what got lost, and when to say it again", "transport", "20"),
-    Part("receiver", "bytes in order, whatever came", "transport", "19"),
-    Part("ack_number", "which byte comes next", "transport", "01"),
-    Part("routing_table", "which way to send it", "internet", "08"),
-    Part("header_length", "where a header ends", "internet", "00"),
-    Part("arp_cache", "who has this address", "link", "06"),
-    Part("frame_check", "is this frame as it was sent", "link", "04"),
-)
-"""From the top of the tower down."""
-
-YOURS, BOOKS, TO_COME = "yours", "the book's", "to come"
-COLOURS = {YOURS: "#9AD9C3", BOOKS: "#DDEFFB", TO_COME: look.PAPER}
+YOURS, BROKEN, BOOKS, TO_COME = "yours", "broken", "the book's", "to come"
+COLOURS = {YOURS: "#9AD9C3", BROKEN: "#F9D9C2", BOOKS: "#DDEFFB", TO_COME: look.PAPER}
 STEP = 38.0
 
 
 class Tower(look.Picture):
-    """Which parts are the reader's own: those with a file in `folder`."""
+    """Which parts are the reader's own: those kept in `folder` that carry a page."""
 
     def __init__(self, folder: Path = MYSTACK) -> None:
-        kept = {path.stem for path in folder.glob("*.py")}
+        found = kept(folder)
         self.owners = {
-            part.name: YOURS if part.name in kept else BOOKS if part.notebook else TO_COME for part in PARTS
-        }
+            part.name: YOURS if part.name in found.parts
+            else BROKEN if part.name in found.troubles
+            else BOOKS if notebook(part.chapter)
+            else TO_COME
+            for part in PARTS
+        }  # fmt: skip
 
     @property
     def yours(self) -> int:
@@ -95,15 +65,16 @@ class Tower(look.Picture):
         drawing.words(146, y + 23, part.name, size=12, colour=ink, font=look.MONO, bold=True)
         drawing.words(276, y + 23, part.words, size=11.5, colour=ink)
         drawing.words(636, y + 23, f"chapter {part.chapter}", size=11, colour=ink, anchor="end")
-        drawing.words(730, y + 23, owner, size=11, colour=ink, anchor="end", bold=owner == YOURS)
+        drawing.words(730, y + 23, owner, size=11, colour=ink, anchor="end", bold=owner in (YOURS, BROKEN))
 
 
 def where_you_are(folder: Path = MYSTACK) -> Said:
     """What is done, and where to go on."""
     owners = Tower(folder).owners
-    ready = sorted((p for p in PARTS if owners[p.name] == BOOKS), key=lambda p: p.chapter)
-    done = [p.name for p in PARTS if owners[p.name] == YOURS]
+    by = {owner: [part for part in PARTS if owners[part.name] == owner] for owner in COLOURS}
+    done = [part.name for part in by[YOURS]]
     begun = f"Yours: {', '.join(done)}. " if done else "None of the parts is yours yet. "
+    ready = sorted(by[BROKEN] + by[BOOKS], key=lambda part: part.chapter)
     if not ready:
         return Said(f"{begun}You have built all that can be built so far.")
-    return Said(f"{begun}Next: {ready[0].name}, in {ready[0].notebook}.")
+    return Said(f"{begun}Next: {ready[0].name}, in {notebook(ready[0].chapter)}.")

@@ -18,6 +18,7 @@ from labstack.core.events import Counters, Events
 from labstack.core.node import Node
 from labstack.core.randomness import Stream
 from labstack.core.units import SECOND, duration
+from labstack.headers.ipv4 import IPv4 as IPv4Header
 from labstack.internet.icmp import ICMP
 from labstack.internet.ipv4 import IPv4
 from labstack.internet.routing import LongestPrefixTable, RoutingTable
@@ -58,7 +59,8 @@ class Host:
 
     - `forwarding`: it is a router. `tcp`: the constants of its TCP.
     - The replaceable parts, as classes: `arp_cache`, `routing_table`, `receiver`, `sender`, `rtt`,
-      `recovery`, `congestion`; and the function `find_socket`.
+      `recovery`, `congestion`; the function `find_socket`; and `ip_header`, the class that reads the
+      datagrams that arrive.
     - `resolve`: turns names into addresses. `random`, `numbers`: see `Node`.
     """
 
@@ -70,6 +72,7 @@ class Host:
         forwarding: bool = False,
         tcp: TcpConfig | None = None,
         arp_cache: Callable[[], Cache] = ArpCache,
+        ip_header: type[IPv4Header] = IPv4Header,
         routing_table: Callable[[], RoutingTable] = LongestPrefixTable,
         receiver: Callable[[TcpConfig], Receiver] = Reassembly,
         sender: Callable[[TcpConfig], Sender] = Segmentation,
@@ -87,7 +90,7 @@ class Host:
         self.interfaces: dict[str, Interface] = {}
         self.arps: dict[str, Arp] = {}
         self.sockets: MutableMapping[int, Socket] = WeakValueDictionary()
-        self.ip = IPv4(self.node, routing_table(), forwarding=forwarding)
+        self.ip = IPv4(self.node, routing_table(), forwarding=forwarding, header=ip_header)
         self.icmp = ICMP(self.node, self.ip)
         self.udp = Udp(self.node, self.ip)
         parts = Parts(receiver, sender, rtt, recovery, congestion)

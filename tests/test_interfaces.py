@@ -632,6 +632,26 @@ def test_a_segment_is_for_a_connection_before_a_listener_and_an_address_before_a
     assert found == ["the connection", "this address", "every address", None]
 
 
+def test_the_header_by_which_ip_reads_what_arrives_can_be_replaced():
+    read = []
+
+    class Reading(IPv4):
+        @classmethod
+        def parse(cls, data, offset=0, verify=True):
+            read.append(data[offset])
+            header = super().parse(data, offset, verify)
+            header.header_length = (data[offset] & 0x0F) * 4  # where the host then finds the payload
+            return header
+
+    with Network() as net:
+        a, b, wire = pair(net, a={"ip_header": Reading})
+        s, t = connected(net, a, b)
+        t.sendall(b"hello")
+        assert s.recv(100) == b"hello"
+        net.run()
+    assert read == [0x45] * 2, "a SYN with its ACK, and five bytes"
+
+
 def test_parts_are_made_anew_for_each_connection_and_interface():
     controls = recording(Reno)
     caches = recording(ArpCache)

@@ -72,9 +72,12 @@ class IPv4:
 
     version = 4
 
-    def __init__(self, node: Node, table: RoutingTable, *, forwarding: bool = False) -> None:
+    def __init__(
+        self, node: Node, table: RoutingTable, *, forwarding: bool = False, header: type[Header] = Header
+    ) -> None:
         self.node = node
         self._table = table
+        self._header = header
         self.forwarding = forwarding
         self.interfaces: dict[str, Interface] = {}
         self.report: ErrorSender | None = None
@@ -264,7 +267,7 @@ class IPv4:
     def receive(self, interface: Interface, packet: Buffer, segment_size: int, to_group: bool) -> None:
         """The handler for EtherType 0x0800: RFC 1122 §3.2.1, RFC 1812 §5.2."""
         try:
-            header = Header.parse(packet)
+            header = self._header.parse(packet)
         except HeaderError as error:
             self.node.drop(error.rule, interface=interface.name)
             return

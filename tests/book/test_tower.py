@@ -1,9 +1,43 @@
-"""The front page's tower shows what is the reader's own, and links only chapters that exist."""
+"""The front page: the tower shows what is the reader's own, a page comes through it, whatever is kept there,
+and the contents link only chapters that exist."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from book.tower import BOOKS, PARTS, TO_COME, YOURS, Tower, where_you_are
+import contents
+import machine
+import pytest
+from machine import PAGE, PARTS, fetch
+from tower import BOOKS, BROKEN, TO_COME, YOURS, Tower, where_you_are
+
+from book.normalise import BOOK, execute, read
+
+RIGHT = {
+    "ack_number": "def ack_number(seq, length, syn, fin):\n    return (seq + length + syn + fin) % 2**32\n",
+    "header_length": "def header_length(first):\n    return (first & 0x0F) * 4\n",
+}
+CLASSES = {
+    "receiver": "from labstack.transport.tcp.receiver import Reassembly as receiver",
+    "congestion": "from labstack.transport.tcp.congestion.reno import Reno as congestion",
+    "recovery": "from labstack.transport.tcp.recovery import NewReno as recovery",
+    "routing_table": "from labstack.internet.routing import LongestPrefixTable as routing_table",
+    "arp_cache": "from labstack.link.arp import ArpCache as arp_cache",
+}
+BROKEN_PARTS = [
+    ("def ack_number(seq, length, syn, fin):\n    return seq + length", "the page did not come"),
+    ("def ack_number(seq, length, syn, fin):\n    return None", "TypeError"),
+    ("def ack_number(seq, length, syn, fin):\n    return 1 // 0", "ZeroDivisionError: "),
+    ("def ack_number(seq):\n    return seq", "TypeError: ack_number() takes 1 positional argument"),
+    ("def ack_number(:", "SyntaxError: invalid syntax (ack_number.py, line 1)"),
+    ("ack = 1", "nothing in it has the name ack_number"),
+]
+
+
+def keep(folder: Path, **parts: str) -> Path:
+    for name, source in parts.items():
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+    return folder
 
 
 def test_nine_parts_and_at_first_none_is_yours(tmp_path: Path) -> None:
@@ -13,12 +47,11 @@ def test_nine_parts_and_at_first_none_is_yours(tmp_path: Path) -> None:
     assert str(where_you_are(tmp_path)) == (
         "None of the parts is yours yet. Next: header_length, in 00-bytes-and-ladders.ipynb."
     )
+    assert set(machine.PLUGS) < {part.name for part in PARTS}
 
 
 def test_a_kept_part_changes_its_brick(tmp_path: Path) -> None:
-    (tmp_path / "ack_number.py").write_text("def ack_number(): ...\n")
-    (tmp_path / "something_else.py").write_text("")
-    tower = Tower(tmp_path)
+    tower = Tower(keep(tmp_path, ack_number=RIGHT["ack_number"], something_else=""))
     assert tower.owners["ack_number"] == YOURS and tower.yours == 1
     assert tower.svg.count("#9AD9C3") == 1
     ElementTree.fromstring(tower.svg)
@@ -28,4 +61,86 @@ def test_a_kept_part_changes_its_brick(tmp_path: Path) -> None:
 def test_a_part_without_a_chapter_is_to_come(tmp_path: Path) -> None:
     for part in PARTS:
         owner = Tower(tmp_path).owners[part.name]
-        assert owner == (BOOKS if part.notebook else TO_COME), part.name
+        assert owner == (BOOKS if contents.notebook(part.chapter) else TO_COME), part.name
+
+
+def test_the_page_comes_through_the_books_parts(tmp_path: Path) -> None:
+    page = fetch(tmp_path / "mystack")
+    assert page.page == PAGE and page.troubles == []
+    assert page.whose == "The page loads with 0 of 9 parts yours."
+
+
+def test_the_page_comes_through_the_readers_parts(tmp_path: Path) -> None:
+    noted = "ASKED = []\n" + RIGHT["header_length"].replace("return", "ASKED.append(first)\n    return")
+    keep(tmp_path, ack_number=RIGHT["ack_number"], header_length=noted)
+    page = fetch(tmp_path)
+    assert page.page == PAGE and page.troubles == []
+    assert page.whose == "The page loads with 2 of 9 parts yours: ack_number, header_length."
+    asked = machine.kept(tmp_path).parts["header_length"].__globals__["ASKED"]
+    assert asked and set(asked) == {0x45}, "the machine reads by it"
+
+
+def test_classes_are_plugged_in_beside_functions(tmp_path: Path) -> None:
+    page = fetch(keep(tmp_path, **RIGHT, **CLASSES))
+    assert page.troubles == [] and set(page.yours) == {*RIGHT, *CLASSES} == set(machine.PLUGS)
+
+
+@pytest.mark.parametrize(("source", "reason"), BROKEN_PARTS)
+def test_a_broken_part_is_named_in_a_sentence_and_the_books_stands_in(
+    source: str, reason: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page = fetch(keep(tmp_path, ack_number=source, header_length=RIGHT["header_length"]))
+    assert page.page == PAGE and page.yours == ["header_length"]
+    (trouble,) = page.troubles
+    place = f"ack_number, in {tmp_path.name}/ack_number.py, does not carry a page: "
+    assert trouble.startswith(place + reason)
+    assert trouble.endswith("Until it does, the book's stands in.") and "\n" not in trouble
+    assert Tower(tmp_path).owners["ack_number"] == BROKEN
+    assert str(where_you_are(tmp_path)).endswith("Next: ack_number, in 01-the-journey-of-one-page.ipynb.")
+    assert capfd.readouterr() == ("", ""), "no traceback of a program that met the broken part"
+
+
+def test_parts_that_work_alone_but_not_together_are_told(tmp_path: Path) -> None:
+    picky = "class receiver(Reassembly):\n    def start(self, irs, mss, shift):\n        assert not TOLD\n"
+    shared = f"import machine\nTOLD = machine.__dict__.setdefault('_told_{tmp_path.name}', [])\n"
+    numbers = RIGHT["ack_number"].replace("return", "TOLD.append(1)\n    return")
+    source = "from labstack.transport.tcp.receiver import Reassembly\n" + shared + picky
+    source += "        super().start(irs, mss, shift)\n"
+    page = fetch(keep(tmp_path, receiver=source, ack_number=shared + numbers))
+    assert page.page == PAGE and page.yours == []
+    assert page.troubles[0].startswith("Each alone carries a page, but receiver and ack_number together do")
+
+
+def test_the_page_shows_whose_it_is_and_escapes_what_is_said(tmp_path: Path) -> None:
+    shown = fetch(keep(tmp_path, header_length="raise ValueError('<b>')"))._repr_html_()
+    assert PAGE.decode() in shown and "ValueError: &lt;b&gt;" in shown
+    assert "0 of 9 parts yours" in shown
+
+
+def test_the_contents_name_every_chapter_by_its_title() -> None:
+    chapters = [chapter for part in contents.CONTENTS.values() for chapter in part]
+    assert [chapter.number for chapter in chapters] == [f"{n:02}" for n in range(35)]
+    found = {path.name for path in BOOK.glob("[0-9][0-9]-*.ipynb")}
+    assert {chapter.notebook for chapter in chapters if chapter.notebook} == found
+    for chapter in chapters:
+        if chapter.notebook:
+            first = read(BOOK / chapter.notebook).cells[0].source
+            assert first.startswith(f"# {chapter.number} · {chapter.title}\n")
+            minutes = re.findall(r"\d+", first.partition("**Time:**")[2].partition("**Needs:**")[0])
+            assert sum(map(int, minutes)) == chapter.minutes and chapter.happens
+
+
+def test_the_stored_index_is_of_this_book_and_of_no_readers_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the reader who runs `make book` has parts of their own."""
+    keep(tmp_path, **RIGHT)
+    monkeypatch.setenv("LABSTACK_MYSTACK", str(tmp_path))
+    monkeypatch.setenv("LABSTACK_NO_TAP", "1")
+    index = read(BOOK / "index.ipynb")
+    stored = {cell.id: cell.get("outputs") for cell in index.cells}
+    execute(index)
+    for cell in index.cells:
+        if cell.id in ("tower", "where-code", "page", "contents"):
+            (now,), (before,) = cell.outputs, stored[cell.id]
+            assert now.data["text/plain"] == before.data["text/plain"], "run `make book`"
