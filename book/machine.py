@@ -1,8 +1,8 @@
 """Your machine: nine parts, those of them that you have made, and a page that comes through them all.
 
-A part that passes its check in a chapter is kept in `mystack/`, in a file of its name, and plugged in where the
-package lets a class be replaced. One that does not carry a page on its own is named, with the reason, and the
-book's stands in: whatever is in the folder, the page comes.
+A part that passes its check in a chapter is kept in `mystack/`, in a file of its name, and plugged in where
+the package lets a class be replaced. One that does not carry a page on its own is named, with the reason, and
+the book's stands in: whatever is in the folder, the page comes.
 """
 
 from __future__ import annotations
