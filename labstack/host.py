@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket as posix
 from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
@@ -31,8 +32,7 @@ from labstack.sockets.raw import Raw
 from labstack.sockets.selector import Selector
 from labstack.sockets.socket import Socket
 from labstack.transport.tcp.config import TcpConfig
-from labstack.transport.tcp.congestion import CongestionControl
-from labstack.transport.tcp.congestion.reno import Reno
+from labstack.transport.tcp.congestion.names import Make
 from labstack.transport.tcp.flight import Parts
 from labstack.transport.tcp.layer import Find, Tcp, find_socket
 from labstack.transport.tcp.receiver import Reassembly, Receiver
@@ -59,8 +59,8 @@ class Host:
 
     - `forwarding`: it is a router. `tcp`: the constants of its TCP.
     - The replaceable parts, as classes: `arp_cache`, `routing_table`, `receiver`, `sender`, `rtt`,
-      `recovery`, `congestion`; the function `find_socket`; and `ip_header`, the class that reads the
-      datagrams that arrive.
+      `recovery`, `congestion` (also by name: "reno", "cubic"; None: as `tcp` says); the function
+      `find_socket`; and `ip_header`, the class that reads the datagrams that arrive.
     - `resolve`: turns names into addresses. `random`, `numbers`: see `Node`.
     """
 
@@ -78,7 +78,7 @@ class Host:
         sender: Callable[[TcpConfig], Sender] = Segmentation,
         rtt: Callable[[TcpConfig], RttEstimator] = Rfc6298,
         recovery: Callable[[int], Recovery] = NewReno,
-        congestion: Callable[[int, int], CongestionControl] = Reno,
+        congestion: str | Make | None = None,
         find_socket: Find = find_socket,
         resolve: Callable[[str], IPAddress | None] | None = None,
         random: Callable[[str], Stream] | None = None,
@@ -93,8 +93,10 @@ class Host:
         self.ip = IPv4(self.node, routing_table(), forwarding=forwarding, header=ip_header)
         self.icmp = ICMP(self.node, self.ip)
         self.udp = Udp(self.node, self.ip)
-        parts = Parts(receiver, sender, rtt, recovery, congestion)
-        self.tcp = Tcp(self.node, self.ip, tcp or TcpConfig(), parts, find_socket)
+        config = tcp or TcpConfig()
+        if congestion is not None:
+            config = replace(config, congestion=congestion)
+        self.tcp = Tcp(self.node, self.ip, config, Parts(receiver, sender, rtt, recovery), find_socket)
         self._arp_cache = arp_cache
         self._resolve = resolve
         self._filenos = count(FIRST_FILENO)

@@ -225,7 +225,7 @@ class Postal:
         return 0x4711 + int.from_bytes(src + dst, "big") + protocol + length  # no pseudo-header of IP's
 
 
-PARTS = Parts(Reassembly, Segmentation, Rfc6298, NewReno, Reno)
+PARTS = Parts(Reassembly, Segmentation, Rfc6298, NewReno)
 
 
 @pytest.mark.feature("TCP", "TCP runs unchanged over a made-up network with 16-byte addresses")
@@ -687,6 +687,9 @@ class Turtle:
 
     def on_ecn(self, event):
         self.heard.append(event)
+
+    def on_spurious(self):
+        self.heard.append("spurious")
 
 
 def test_a_congestion_control_of_ones_own_is_obeyed():

@@ -32,6 +32,7 @@ from labstack.sockets.socket import (
     error,
 )
 from labstack.transport.tcp.config import TcpConfig
+from labstack.transport.tcp.congestion.names import name_of
 from labstack.transport.tcp.connection import Connection
 from labstack.transport.tcp.layer import Binding
 from labstack.transport.tcp.listener import Listener
@@ -151,7 +152,7 @@ class StreamSocket(Socket):
             case "SO_LINGER":
                 return self._settings.get(name, NO_LINGER)
             case "TCP_CONGESTION":
-                return self._stack.tcp.parts.congestion_name.encode().ljust(16, b"\0")
+                return name_of(config.congestion).encode().ljust(16, b"\0")
             case "TCP_INFO":
                 return self.info().pack()
             case "IP_MTU":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from labstack.core.units import MILLISECOND, SECOND
+from labstack.transport.tcp.congestion.names import Make, by_name
 
 
 @dataclass(slots=True, frozen=True)
@@ -18,6 +19,8 @@ class TcpConfig:
     As it stands, this is the profile `rfc`: what the standards say. `linux()` is what Linux does.
     """
 
+    congestion: str | Make = "reno"
+    """Congestion control, by name ("reno", "cubic") or as a class of one's own (RFC 5681, RFC 9438)."""
     initial_window: int = 10
     """Segments that may be sent before the first acknowledgement (RFC 6928 §2)."""
     initial_rto: int = SECOND
@@ -58,6 +61,9 @@ class TcpConfig:
     max_connections: int = 65536
     """Connections of a host, in all states."""
 
+    def __post_init__(self) -> None:
+        by_name(self.congestion)  # a name that nobody has is an error here, not at the first connection
+
     @classmethod
     def rfc(cls, **changes: Any) -> Self:
         """The standards' constants."""
@@ -65,7 +71,12 @@ class TcpConfig:
 
     @classmethod
     def linux(cls, **changes: Any) -> Self:
-        """The constants of Linux 6: it waits less for acknowledgements, and retransmits sooner."""
-        return replace(
-            cls(min_rto=200 * MILLISECOND, max_rto=120 * SECOND, delayed_ack=40 * MILLISECOND), **changes
+        """The constants of Linux 6: it waits less for acknowledgements, retransmits sooner, and takes
+        CUBIC."""
+        linux = cls(
+            congestion="cubic",
+            min_rto=200 * MILLISECOND,
+            max_rto=120 * SECOND,
+            delayed_ack=40 * MILLISECOND,
         )
+        return replace(linux, **changes)

@@ -20,6 +20,7 @@ from labstack.core.units import SECOND
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import INFINITE, CongestionControl
+from labstack.transport.tcp.congestion.names import Make, by_name
 from labstack.transport.tcp.receiver import Receiver
 from labstack.transport.tcp.recovery import Recovery
 from labstack.transport.tcp.rtt import RttEstimator
@@ -31,18 +32,13 @@ SendSegment = Callable[[Segment, Rule], None]
 
 @dataclass(slots=True)
 class Parts:
-    """The replaceable parts of a connection: classes, made anew for each one."""
+    """The replaceable parts of a connection: classes, made anew for each one. (Congestion control can be
+    chosen for each socket too: it stands in `TcpConfig`.)"""
 
     receiver: Callable[[TcpConfig], Receiver]
     sender: Callable[[TcpConfig], Sender]
     rtt: Callable[[TcpConfig], RttEstimator]
     recovery: Callable[[int], Recovery]
-    congestion: Callable[[int, int], CongestionControl]
-
-    @property
-    def congestion_name(self) -> str:
-        """What the congestion control calls itself: "reno"."""
-        return getattr(self.congestion, "__name__", type(self.congestion).__name__).lower()
 
 
 class Flight:
@@ -88,9 +84,16 @@ class Flight:
         self.open = True
         self.sender.start(iss, mss)
         self.recovery = self._parts.recovery(mss)
-        self.congestion = self._parts.congestion(mss, mss if syn_lost else self.config.initial_window * mss)
+        window = mss if syn_lost else self.config.initial_window * mss
+        self.congestion = by_name(self.config.congestion)(mss, window)
         if syn_lost:
             self.rtt.rto = max(3 * SECOND, self.config.initial_rto)
+
+    def use(self, choice: str | Make) -> None:
+        """From here on another congestion control, which begins with the window that the present one leaves
+        (as Linux does it for TCP_CONGESTION)."""
+        before, self.congestion = self.congestion, by_name(choice)(self.mss, self.congestion.cwnd)
+        self.congestion.ssthresh = before.ssthresh
 
     def stop(self) -> None:
         """The connection is over: no timer is left."""
@@ -243,4 +246,7 @@ class Flight:
             return "recovery"
         if self.recovery.after_timeout:
             return "loss"
+        own: str = getattr(self.congestion, "phase", "")
+        if own:
+            return own
         return "slow start" if self.congestion.cwnd < self.congestion.ssthresh else "congestion avoidance"

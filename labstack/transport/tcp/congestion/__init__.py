@@ -1,7 +1,13 @@
 """Congestion control: how many bytes may be under way, so that the network is used and not flooded.
 
 Everyone who sends decides for themselves, from what comes back. A controller sees acknowledgements, losses,
-time-outs and congestion marks, and shows a window. It sends nothing: `Connection` does.
+time-outs and congestion marks, and shows a window. It sends nothing: `Flight` does.
+
+    reno    RFC 5681: add a segment a round trip, halve for a loss. Slow start counts bytes (RFC 3465, L = 2)
+    cubic   RFC 9438: a curve over time, that does not ask how long a round trip takes. Slow start by
+            HyStart++ (RFC 9406): byte counting with L = 8, and a way out before anything is lost
+
+`names.by_name("cubic")` is the class of that name.
 """
 
 from __future__ import annotations
@@ -74,4 +80,8 @@ class CongestionControl(Protocol):
 
     def on_ecn(self, event: LossEvent) -> None:
         """A router on the way marked a packet in place of dropping it (RFC 3168)."""
+        ...
+
+    def on_spurious(self) -> None:
+        """The last loss or time-out was none: what it cut may be given back (RFC 5682, RFC 9438 §4.9)."""
         ...

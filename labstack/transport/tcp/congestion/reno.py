@@ -26,6 +26,7 @@ class Reno:
         self.pacing_rate: int | None = None
         self._limit = 2 * mss
         self._acked = 0
+        self._before = (initial_window, INFINITE)
 
     def on_ack(self, sample: AckSample) -> None:
         # A window that is not used proves nothing: it does not grow (RFC 7661 §3).
@@ -41,12 +42,14 @@ class Reno:
             self.cwnd += self.mss
 
     def on_loss(self, event: LossEvent) -> None:
+        self._before = (self.cwnd, self.ssthresh)
         # Half of FlightSize and not of cwnd, which may never have been filled (RFC 5681 §3.1, equation 4).
         self.ssthresh = max(event.in_flight // 2, 2 * self.mss)
         self.cwnd = self.ssthresh
         self._acked = 0
 
     def on_timeout(self, event: LossEvent) -> None:
+        self._before = (self.cwnd, self.ssthresh)
         self.ssthresh = max(event.in_flight // 2, 2 * self.mss)
         self.cwnd = self.mss
         self._acked = 0
@@ -54,3 +57,7 @@ class Reno:
 
     def on_ecn(self, event: LossEvent) -> None:
         self.on_loss(event)
+
+    def on_spurious(self) -> None:
+        cwnd, self.ssthresh = self._before
+        self.cwnd = max(self.cwnd, cwnd)
