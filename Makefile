@@ -49,8 +49,9 @@ book: .venv/ready ## run the notebooks afresh and store them (some: make book NO
 	$(PY) book/normalise.py --execute $(NOTEBOOKS)
 
 .PHONY: features
-features: .venv/ready ## write the README's table of features from the marks on the tests
-	$(PY) docs/features.py
+features: .venv/ready ## write the README's table, and docs/tcp-scenarios.md, from the marks on the tests
+	$(PY) -m docs.features
+	$(PY) -m docs.scenarios
 
 .PHONY: bench
 bench: .venv/ready ## measure speed on this machine

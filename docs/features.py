@@ -1,20 +1,13 @@
 """The README's table of what labstack can do, made from the marks on the tests that show it.
 
 A test says what it shows: `@pytest.mark.feature("TCP", "retransmission by RFC 6298")`. `make features`
-runs this file: pytest collects the marks (tests/conftest.py writes them down), and the part of
-README.md between the two comments below is written anew. tests/test_readme.py fails when the README
-claims anything else, so it cannot claim what no test shows.
+runs this file: the marks are collected (see marks.py), and the part of README.md between the two comments
+below is written anew. tests/test_readme.py fails when the README claims anything else, so it cannot claim
+what no test shows.
 """
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
+from docs.marks import ROOT, Feature, collect
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BEGIN = "<!-- features: written by `make features` from the marks on the tests -->"
 END = "<!-- end of features -->"
@@ -41,35 +34,6 @@ AREAS = [
     "Book",
     "Labs",
 ]
-
-
-@dataclass(frozen=True)
-class Feature:
-    """What one mark says: `test` ("tests/test_x.py::test_y") shows `text`.
-
-    `idle` names a mark that keeps the test from ever running or counting.
-    """
-
-    area: str
-    text: str
-    test: str
-    idle: str = ""
-
-
-def collect() -> list[Feature]:
-    """All features that the tests are marked with, each (area, text, test) once.
-
-    Raises RuntimeError with pytest's words when the tests cannot be collected.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        marks = Path(folder, "marks.json")
-        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", f"--features-to={marks}", "tests"]
-        # Inside a test run, pytest's and xdist's own variables would turn this run into a worker.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"pytest could not collect the tests:\n{done.stdout}{done.stderr}")
-        return [Feature(**mark) for mark in json.loads(marks.read_text(encoding="utf-8"))]
 
 
 def table(features: list[Feature]) -> str:
@@ -100,7 +64,7 @@ def split(readme: str) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    features = collect()
+    features, _ = collect()
     before, _, after = split(README.read_text(encoding="utf-8"))
     README.write_text(f"{before}{BEGIN}\n{table(features)}\n{END}{after}", encoding="utf-8")
     print(f"README.md: {len({(f.area, f.text) for f in features})} features")

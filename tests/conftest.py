@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Generator
 from functools import cache
 from pathlib import Path
@@ -26,22 +27,43 @@ settings.load_profile("labstack")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--features-to", metavar="FILE", help="write the collected feature marks there")
+    parser.addoption("--marks-to", metavar="FILE", help="write what the tests are marked to show there")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    target = session.config.getoption("--features-to")
+    """The marks `feature` and `clause`, for docs/marks.py."""
+    target = session.config.getoption("--marks-to")
     if not target:
         return
-    marks = set()
+    features, clauses = set(), Counter[tuple[str, ...]]()
     for item in session.items:
+        test = item.nodeid.split("[")[0]
         idle = next((name for name in ("skip", "xfail") if _always(item, name)), "")
-        for mark in item.iter_markers("feature"):
-            if len(mark.args) != 2 or mark.kwargs or not all(isinstance(word, str) for word in mark.args):
-                raise pytest.UsageError(f"{item.nodeid}: write @pytest.mark.feature(area, text), two strings")
-            marks.add((*mark.args, item.nodeid.split("[")[0], idle))
-    names = ("area", "text", "test", "idle")
-    Path(target).write_text(json.dumps([dict(zip(names, mark, strict=True)) for mark in sorted(marks)]))
+        features |= {(*words, test, idle) for words in _words(item, "feature", 2)}
+        beside = item.get_closest_marker("beside_linux")
+        kernel = "" if beside is None else next(iter(beside.args), "the same")
+        if "linux" not in item.nodeid.partition("[")[2].split("-")[0]:
+            clauses.update((*words, test, kernel) for words in _words(item, "clause", 3))
+    named = (
+        ("features", ("area", "text", "test", "idle"), sorted(features)),
+        (
+            "scenarios",
+            ("section", "requirement", "text", "test", "linux", "cases"),
+            [(*mark, cases) for mark, cases in sorted(clauses.items())],
+        ),
+    )
+    told = {what: [dict(zip(names, row, strict=True)) for row in rows] for what, names, rows in named}
+    Path(target).write_text(json.dumps(told))
+
+
+def _words(item: pytest.Item, name: str, count: int) -> set[tuple[str, ...]]:
+    """The arguments of each mark of that name. Raises UsageError unless they are so many strings."""
+    marks = list(item.iter_markers(name))
+    if any(len(mark.args) != count or mark.kwargs for mark in marks):
+        raise pytest.UsageError(
+            f"{item.nodeid}: the mark {name!r} takes {count} strings (see pyproject.toml)"
+        )
+    return {mark.args for mark in marks}
 
 
 def _always(item: pytest.Item, name: str) -> bool:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from docs import features
+from docs import features, scenarios
+from docs.marks import Feature, Scenario, collect
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -21,17 +22,23 @@ NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
-def marks() -> list[features.Feature]:
-    return features.collect()
+def marks() -> tuple[list[Feature], list[Scenario]]:
+    return collect()
 
 
-def test_the_table_says_what_the_marks_say(marks: list[features.Feature]) -> None:
+def test_the_table_says_what_the_marks_say(marks: tuple[list[Feature], list[Scenario]]) -> None:
     _, between, _ = features.split(README.read_text(encoding="utf-8"))
-    assert between == features.table(marks), "the table is not what the tests show: run `make features`"
+    assert between == features.table(marks[0]), "the table is not what the tests show: run `make features`"
 
 
-def test_every_feature_is_shown_by_a_test_that_runs(marks: list[features.Feature]) -> None:
-    idle = [f"{mark.test} claims {mark.text!r} but is marked {mark.idle}" for mark in marks if mark.idle]
+def test_the_page_of_scenarios_says_what_the_marks_say(marks: tuple[list[Feature], list[Scenario]]) -> None:
+    told = scenarios.PAGE.read_text(encoding="utf-8")
+    assert told == scenarios.page(marks[1]), "the page is not what the tests show: run `make features`"
+    assert sum(scenario.cases for scenario in marks[1]) >= 250
+
+
+def test_every_feature_is_shown_by_a_test_that_runs(marks: tuple[list[Feature], list[Scenario]]) -> None:
+    idle = [f"{mark.test} claims {mark.text!r} but is marked {mark.idle}" for mark in marks[0] if mark.idle]
     assert not idle, "\n".join(idle)
 
 

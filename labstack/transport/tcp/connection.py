@@ -86,6 +86,7 @@ class Connection:
         self.handshake = Handshake(
             node, config, self.transmitter, self.receiver, self.flight.rtt, iss, self._on_no_answer
         )
+        self._max_window = 0  # the largest that the peer has ever allowed, in bytes
         self._shut_early = False
         self._challenged_at = -CHALLENGES
         clock, events = node.clock, node.events
@@ -379,13 +380,18 @@ class Connection:
             self._move(Input.ACK_OF_SYN)
             self._established(header.seq, header.window << self.handshake.snd_shift)
         flight = self.flight
-        if seq_lt(flight.sender.snd_nxt, ack):
-            # It acknowledges what was never sent: answer with an ACK, and drop it.
+        sender = flight.sender
+        if seq_lt(sender.snd_nxt, ack) or seq_sub(sender.snd_una, ack) > self._max_window:
+            # It acknowledges what was never sent, or what was acknowledged so long ago that no window reaches
+            # back to it: an attacker guesses (RFC 5961 §5). Answer with an ACK, and drop it.
             self.node.drop(rules.BAD_ACK, **self.names, ack=ack)
             self._challenge(rules.BAD_ACK)
             return False
         bare = not size and not header.flags & FIN
-        acked = flight.acknowledged(header.seq, ack, header.window << self.handshake.snd_shift, bare)
+        window = header.window << self.handshake.snd_shift
+        if window > self._max_window:
+            self._max_window = window
+        acked = flight.acknowledged(header.seq, ack, window, bare)
         if acked and self.writable and self.can_write():
             self.writable.wake()
         return self.state in CAN_SEND or self._after_own_fin()
@@ -443,6 +449,7 @@ class Connection:
         handshake.alarm.stop()
         self.flight.start(self.iss, handshake.mss, syn_lost=handshake.syn_lost)
         self.flight.sender.acknowledge(seq, seq_add(self.iss, 1), window)
+        self._max_window = window
         if self._shut_early:
             self._move(Input.CLOSE)
         self.writable.wake()

@@ -206,6 +206,7 @@ class Flight:
 
     def _on_persist(self) -> None:
         if self.open and self.sender.unsent:
+            self.rtt.back_off()  # twice as long to the next one (RFC 9293 §3.8.6.1, SHLD-30)
             self._transmit(self.sender.force(), rules.PROBE)
 
     # --- what observers see

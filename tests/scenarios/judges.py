@@ -1,0 +1,248 @@
+"""The two machines that a story can be told to: labstack on a clock turned by hand, and the Linux kernel
+behind a TAP, in the time on the wall."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from labstack import LinuxPeer
+from labstack.core.addresses import MAC, IPAddress
+from labstack.headers.ethernet import ETHERTYPE_IPV4, LENGTH, Ethernet
+from labstack.packets import PacketHost
+from tests.scenarios.story import Judge
+
+NS = 1_000_000_000
+STATES = {
+    1: "ESTABLISHED", 2: "SYN-SENT", 3: "SYN-RECEIVED", 4: "FIN-WAIT-1", 5: "FIN-WAIT-2", 6: "TIME-WAIT",
+    7: "CLOSED", 8: "CLOSE-WAIT", 9: "LAST-ACK", 10: "LISTEN", 11: "CLOSING",
+}  # fmt: skip
+"""The first byte of `struct tcp_info`, by <net/tcp_states.h>."""
+
+
+class LabstackProgram:
+    """A non-blocking socket on a `PacketHost`."""
+
+    def __init__(self, judge: Labstack, sock: Any) -> None:
+        self._judge = judge
+        self._socket = sock
+        sock.setblocking(False)
+
+    def listen(self, port: int, backlog: int) -> None:
+        self._socket.bind(("", port))
+        self._socket.listen(backlog)
+
+    def accept(self) -> LabstackProgram:
+        return LabstackProgram(self._judge, self._socket.accept()[0])
+
+    def connect(self, address: str, port: int) -> None:
+        self._socket.connect((address, port))
+
+    @property
+    def state(self) -> str:
+        return STATES[self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+class Labstack:
+    """labstack, driven at the IP level: no time passes but what the story lets pass."""
+
+    name = "labstack"
+    patience = 0.0
+
+    def __init__(self, **options: Any) -> None:
+        self.under_test = PacketHost("10.0.0.1/24", **options)
+        self.address, self.peer = IPAddress.parse("10.0.0.1"), IPAddress.parse("10.0.0.2")
+        self._sent: deque[tuple[int, bytes]] = deque()
+        self._ports = count(5000)
+
+    @property
+    def now(self) -> float:
+        return self.under_test.clock.now / NS
+
+    def fresh_port(self) -> int:
+        return next(self._ports)
+
+    def fresh_service(self) -> int:
+        return 80
+
+    def socket(self) -> LabstackProgram:
+        return LabstackProgram(self, self.under_test.host.socket())
+
+    def inject(self, datagram: bytes) -> None:
+        self.under_test.receive(datagram)
+
+    def take(self, patience: float) -> tuple[float, bytes] | None:
+        clock = self.under_test.clock
+        until = clock.now + round(patience * NS)
+        clock.run(clock.now)
+        while True:
+            self._sent.extend(self.under_test.sent())
+            if self._sent:
+                when, datagram = self._sent.popleft()
+                return when / NS, datagram
+            due = clock.next_due
+            if due is None or due > until:
+                clock.run(until)
+                return None
+            clock.advance()
+
+    def wait(self, seconds: float) -> None:
+        clock = self.under_test.clock
+        clock.run(clock.now + round(seconds * NS))
+
+    def close(self) -> None:
+        self.under_test.close()
+
+
+class LinuxProgram:
+    """A non-blocking socket of the kernel's, in the namespace; its calls go there by name."""
+
+    def __init__(self, judge: Linux, number: int) -> None:
+        self._judge = judge
+        self._number = number
+
+    def listen(self, port: int, backlog: int) -> None:
+        self._ask("bind", ["", port])
+        self._ask("listen", backlog)
+
+    def accept(self) -> LinuxProgram:
+        return LinuxProgram(self._judge, self._ask("accept"))
+
+    def connect(self, address: str, port: int) -> None:
+        self._ask("connect", [address, port])
+
+    def send(self, data: bytes, flags: int = 0) -> int:
+        return self._ask("send", {"bytes": data.hex()}, flags)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        return bytes.fromhex(self._ask("recv", size, flags)["bytes"])
+
+    def shutdown(self, how: int) -> None:
+        self._ask("shutdown", how)
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        self._ask("setsockopt", level, option, {"bytes": value.hex()} if isinstance(value, bytes) else value)
+
+    def getsockopt(self, level: int, option: int) -> int:
+        return self._ask("getsockopt", level, option)
+
+    @property
+    def state(self) -> str:
+        info = bytes.fromhex(self._ask("getsockopt", socket.IPPROTO_TCP, socket.TCP_INFO, 1)["bytes"])
+        return STATES[info[0]]
+
+    def close(self) -> None:
+        self._ask("close")
+
+    def _ask(self, name: str, *args: object) -> Any:
+        return self._judge.ask(self._number, name, *args)
+
+
+class Linux:
+    """The Linux kernel at the other end of a TAP. What the kernel knows of earlier connections is not
+    kept: stories must not depend on one another."""
+
+    name = "Linux"
+    patience = 0.03
+    """Below its delayed ACK of 40 ms, and long for a kernel that has nothing else to do."""
+
+    def __init__(self) -> None:
+        self._linux = LinuxPeer()
+        linux = self._linux
+        self.address, self.peer = IPAddress.parse(linux.address), IPAddress.parse(linux.host_address)
+        self._tap = linux.device()
+        self._tap.attach(self._arrived)
+        self._arrivals: deque[tuple[float, bytes]] = deque()
+        own = str(self._tap.mac)
+        linux.check(
+            [
+                "ip",
+                "neigh",
+                "replace",
+                linux.host_address,
+                "lladdr",
+                own,
+                "nud",
+                "permanent",
+                "dev",
+                linux.tap,
+            ]
+        )
+        linux.check(["sysctl", "-qw", "net.ipv4.tcp_no_metrics_save=1"])
+        shown = json.loads(linux.check(["ip", "-json", "link", "show", linux.tap]).stdout)
+        self._mac = MAC.parse(shown[0]["address"])
+        self._front = Ethernet(self._mac, self._tap.mac, ETHERTYPE_IPV4).pack()
+        helper = str(Path(__file__).with_name("linux_sockets.py"))
+        self._helper = linux.run(
+            [sys.executable, helper], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self._ports = count(20_000)
+        self._services = count(10_000)
+
+    # --- time and packets
+    @property
+    def now(self) -> float:
+        return time.monotonic()
+
+    def fresh_port(self) -> int:
+        return next(self._ports)
+
+    def fresh_service(self) -> int:
+        return next(self._services)
+
+    def inject(self, datagram: bytes) -> None:
+        self._tap.transmit(self._front, datagram)
+
+    def take(self, patience: float) -> tuple[float, bytes] | None:
+        until = time.monotonic() + patience
+        while not self._arrivals:
+            self._tap.drain()
+            if self._arrivals:
+                break
+            left = until - time.monotonic()
+            if left <= 0:
+                return None
+            select.select([self._tap.fileno()], [], [], left)
+        return self._arrivals.popleft()
+
+    def wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            select.select([self._tap.fileno()], [], [], left)
+            self._tap.drain()
+
+    def _arrived(self, number: int, frame: Any, segment_size: int) -> None:
+        if bytes(frame[12:14]) == ETHERTYPE_IPV4.to_bytes(2):
+            self._arrivals.append((time.monotonic(), bytes(frame[LENGTH:])))
+
+    # --- sockets
+    def socket(self) -> LinuxProgram:
+        return LinuxProgram(self, self.ask(-1, "socket"))
+
+    def ask(self, number: int, name: str, *args: object) -> Any:
+        writer, reader = self._helper.stdin, self._helper.stdout
+        assert writer is not None and reader is not None
+        writer.write(json.dumps([number, name, args]).encode() + b"\n")
+        writer.flush()
+        answer = json.loads(reader.readline())
+        if "errno" in answer:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]))
+        return answer["result"]
+
+    def close(self) -> None:
+        self._linux.close()
+
+
+__all__ = ["Judge", "Labstack", "Linux"]
