@@ -25,9 +25,11 @@ from labstack.core.checksum import Buffer, finish, ones_sum
 from labstack.headers.ethernet import LENGTH as IP_AT
 from labstack.headers.tcp import CHECKSUM_AT, CWR, FIN, PSH
 
-_UINT16 = struct.Struct(">H")
-_TWO_UINT16 = struct.Struct(">HH")
-_UINT32 = struct.Struct(">I")
+_IP = struct.Struct(">HHHHH")
+"""Of the IPv4 header, from its third byte: total length, identification, flags and offset, TTL and protocol,
+checksum."""
+_TCP = struct.Struct(">IIHHH")
+"""Of the TCP header, from its fifth byte: sequence and acknowledgment number, flags, window, checksum."""
 
 
 def segment(header: bytes, payload: Buffer, segment_size: int) -> Iterator[tuple[bytes, Buffer]]:
@@ -56,23 +58,26 @@ def _finished(header: bytes, payload: Buffer, tcp_at: int) -> bytes:
 def _cut(header: bytes, payload: Buffer, segment_size: int, tcp_at: int) -> Iterator[tuple[bytes, Buffer]]:
     view = memoryview(payload)
     size = len(view)
-    header_length = len(header) - IP_AT
-    whole_length, identification = _TWO_UINT16.unpack_from(header, IP_AT + 2)
-    (seq,) = _UINT32.unpack_from(header, tcp_at + 4)
-    (pseudo,) = _UINT16.unpack_from(header, tcp_at + CHECKSUM_AT)
-    flags = header[tcp_at + 13]
     frame = bytearray(header)
+    whole_length, identification, fragment, ttl_protocol, _ = _IP.unpack_from(header, IP_AT + 2)
+    seq, ack, flags, window, pseudo = _TCP.unpack_from(header, tcp_at + 4)
+    # What all pieces have in common is summed once. The fields that differ from piece to piece are zero here.
+    _IP.pack_into(frame, IP_AT + 2, 0, 0, fragment, ttl_protocol, 0)
+    _TCP.pack_into(frame, tcp_at + 4, 0, ack, 0, window, 0)
+    ip_sum = ones_sum(frame[IP_AT:tcp_at])
+    # The pseudo-header counts the length of the piece, no more that of the whole.
+    tcp_sum = ones_sum(frame[tcp_at:], pseudo + 0xFFFF - whole_length)
+    header_length = len(header) - IP_AT
     for at in range(0, size, segment_size):
         piece = view[at : at + segment_size]
         length = header_length + len(piece)
-        _TWO_UINT16.pack_into(frame, IP_AT + 2, length, (identification + at // segment_size) & 0xFFFF)
-        _UINT16.pack_into(frame, IP_AT + 10, 0)
-        _UINT16.pack_into(frame, IP_AT + 10, finish(int.from_bytes(frame[IP_AT:tcp_at], "big")))
-        _UINT32.pack_into(frame, tcp_at + 4, (seq + at) & 0xFFFFFFFF)
-        allowed = 0xFF if at == 0 else ~CWR
+        own_flags = flags if at == 0 else flags & ~CWR
         if at + segment_size < size:
-            allowed &= ~(FIN | PSH)
-        frame[tcp_at + 13] = flags & allowed & 0xFF
-        # The pseudo-header counts the length of the piece, no more that of the whole.
-        _UINT16.pack_into(frame, tcp_at + CHECKSUM_AT, (pseudo + length - whole_length) % 0xFFFF)
-        yield _finished(bytes(frame), piece, tcp_at), piece
+            own_flags &= ~(FIN | PSH)
+        checksum = finish(ip_sum + length + identification)
+        _IP.pack_into(frame, IP_AT + 2, length, identification, fragment, ttl_protocol, checksum)
+        checksum = finish(ones_sum(piece, tcp_sum + length + seq + own_flags))
+        _TCP.pack_into(frame, tcp_at + 4, seq, ack, own_flags, window, checksum)
+        yield bytes(frame), piece
+        identification = (identification + 1) & 0xFFFF
+        seq = (seq + segment_size) & 0xFFFFFFFF

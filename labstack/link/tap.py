@@ -11,8 +11,9 @@ it:
      1        1         2        2          2            2       bytes, in the machine's byte order
 
 With `offload` that is where the segment size goes: 64 KB segments cross the TAP in one piece, and nobody
-computes a checksum over their payload. Without, the header is all zeros; carrying it costs nothing that can
-be measured, so there is one path.
+computes a checksum over their payload. Without, the header is all zeros (carrying it costs nothing that can
+be measured), and the TAP itself cuts such segments into frames and finishes each, as Linux does in software
+for a card that cannot. TCP hands over the same pieces in both cases.
 
 Linux: Documentation/networking/tuntap.rst and <linux/if_tun.h>; the header is that of VIRTIO 1.2 §5.1.6.
 """
@@ -72,15 +73,16 @@ class Tap:
 
     Whoever owns the clock watches `fileno()` and calls `drain()` when there is something to read; `on_close`
     is called just before the descriptor is closed, so that the watching can end first. `node` gets the drops
-    and the events. `offload` is the largest payload taken in one piece, in bytes, or 0 when every frame is to
-    be finished here.
+    and the events. `offloads`: the kernel finishes what is handed over in one piece; else it is done here.
     """
+
+    offload = MAX_PAYLOAD
 
     def __init__(self, fd: int, name: str, mtu: int, offload: bool = False, mac: MAC | None = None) -> None:
         self.name = name
         self.mtu = mtu
         self.mac = mac or random_mac()
-        self.offload = MAX_PAYLOAD if offload else 0
+        self.offloads = offload
         self.node: Node | None = None
         self.on_close: Callable[[], None] | None = None
         self._fd = fd
@@ -198,7 +200,7 @@ class Tap:
         rule."""
         if not segment_size:
             self._write(_FINISHED, header, payload, 0)
-        elif self.offload:
+        elif self.offloads:
             self._write(_virtio_header(header, payload, segment_size), header, payload, segment_size)
         else:
             for front, piece in segment(header, payload, segment_size):
@@ -230,7 +232,7 @@ class Tap:
 
     def __repr__(self) -> str:
         return (
-            f"<TAP {self.name}{' with offload' if self.offload else ''}{' (closed)' if self._fd < 0 else ''}>"
+            f"<TAP {self.name}{' with offload' if self.offloads else ''}{' (closed)' if self._fd < 0 else ''}>"
         )
 
 

@@ -227,7 +227,7 @@ def test_a_tap_of_ones_own() -> None:
     read = (
         "from labstack.link.tap import Tap\n"
         "a = Tap.open('mine'); b = Tap.open(offload=True)\n"
-        "print(a.name, a.mtu, a.offload, b.name, b.offload, a.mac != b.mac, a.mac[0] & 3, a, b)\n"
+        "print(a.name, a.mtu, a.offloads, b.name, b.offloads, a.mac != b.mac, a.mac[0] & 3, a, b)\n"
         "for name in ('mine', 'lo', 'a-name-that-is-too-long', 'no/name'):\n"
         "    try: Tap.open(name)\n"
         "    except OSError as error: print(error.strerror)\n"
@@ -235,7 +235,7 @@ def test_a_tap_of_ones_own() -> None:
     with LinuxPeer() as linux:
         said = linux.check([sys.executable, "-c", read]).stdout.splitlines()
     assert said == [
-        "mine 1500 0 tap1 65415 True 2 <TAP mine> <TAP tap1 with offload>",
+        "mine 1500 False tap1 True True 2 <TAP mine> <TAP tap1 with offload>",
         "the TAP mine is in use by another program: close that, or take another name",
         "'lo' cannot be a TAP: there is another interface of that name, or it is no name for one",
         "'a-name-that-is-too-long' is too long for the name of an interface: 15 bytes at most",

@@ -264,7 +264,7 @@ class Connection:
             else:
                 self.node.drop(rules.AFTER_FIN, **self.names)
         if self.state in HAS_FLIGHT:
-            self.flight.output(rules.DATA)
+            self.flight.output_after_ack()
 
     def _is_next(self, header: Header, flags: int) -> bool:
         """The ordinary case: the next bytes of a stream that runs one way. Nothing is under way to the peer,

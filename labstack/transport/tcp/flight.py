@@ -76,6 +76,7 @@ class Flight:
         self._phase = ""
         self._retransmission = Alarm(node.clock, node.events, rules.RETRANSMISSION_TIMEOUT, self._on_timeout)
         self._persist = Alarm(node.clock, node.events, rules.PERSIST_TIMEOUT, self._on_persist)
+        self._batch = Alarm(node.clock, node.events, rules.BATCH, self._on_batch)
 
     def start(self, iss: int, mss: int, syn_lost: bool) -> None:
         """The handshake is through: bytes may flow, numbered from `iss` + 1, `mss` of them a segment. After a
@@ -98,8 +99,8 @@ class Flight:
     def stop(self) -> None:
         """The connection is over: no timer is left."""
         self.open = False
-        self._retransmission.stop()
-        self._persist.stop()
+        for alarm in self.timers:
+            alarm.stop()
 
     # --- an acknowledgement
     def acknowledged(self, seq: int, ack: int, window: int, bare: bool) -> int:
@@ -145,6 +146,14 @@ class Flight:
             self._retransmit(rules.FAST_RETRANSMIT)
 
     # --- sending
+    def output_after_ack(self) -> None:
+        """Send what an acknowledgement allows. Where the way takes long pieces: what all those that came
+        together allow, once they are taken in."""
+        if not self.offload:
+            self.output(rules.DATA)
+        elif self.recovery.outstanding or self.sender.unsent:
+            self._batch.set(self.node.clock.now)
+
     def output(self, why: Rule) -> None:
         """Send what may be sent now: first what is lost, then what is new."""
         recovery, sender, congestion, mss = self.recovery, self.sender, self.congestion, self.mss
@@ -204,6 +213,9 @@ class Flight:
         self._retransmit(rules.RETRANSMIT)
         self.output(rules.DATA)
 
+    def _on_batch(self) -> None:
+        self.output(rules.DATA)
+
     def _on_persist(self) -> None:
         if self.open and self.sender.unsent:
             self.rtt.back_off()  # twice as long to the next one (RFC 9293 §3.8.6.1, SHLD-30)
@@ -213,7 +225,8 @@ class Flight:
     @property
     def timers(self) -> list[Alarm]:
         """Those that are set."""
-        return [alarm for alarm in (self._retransmission, self._persist) if alarm.deadline is not None]
+        alarms = (self._retransmission, self._persist, self._batch)
+        return [alarm for alarm in alarms if alarm.deadline is not None]
 
     @property
     def tries(self) -> int:
