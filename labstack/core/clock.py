@@ -82,6 +82,11 @@ class Driver(Clock, Protocol):
         self, fn: Callable[..., object], *args: object, name: str = "", daemon: bool = True
     ) -> Program: ...
 
+    def carry_on(self, much: bool) -> None:
+        """The caller, who owns the stack, has sent something, or `much`: a driver in real time may handle
+        here what has come meanwhile, so that no other thread need do it."""
+        ...
+
     def __enter__(self) -> object:
         """Own the stack: no frame or timer is handled by another thread until `__exit__`. May be nested."""
         ...

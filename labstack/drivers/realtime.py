@@ -166,7 +166,9 @@ class RealTime:
                 when = when if when > now else now
                 self._asked += 1
                 heapq.heappush(self._heap, (when, self._asked, timer))
-                if self._heap[0][0] < (self._leader_asleep_until if self._leading else self._asleep_until):
+                # In the middle of a turn nobody sleeps: at its end the timers are looked at anyway.
+                asleep_until = self._leader_asleep_until if self._leading else self._asleep_until
+                if not self._worker and self._heap[0][0] < asleep_until:
                     self._wake()
         return timer
 
@@ -284,10 +286,25 @@ class RealTime:
             if self._sleepers:
                 self._led_until = 0
                 self._wake()  # others wait for frames too: the background thread turns at once
-            elif self._heap and self._heap[0][0] < self._asleep_until:
-                self._wake()  # it does not know of the timers that were set meanwhile
+            else:
+                self._tell_of_timers()
         if leader.error is not None:
             raise leader.error
+
+    def carry_on(self, much: bool) -> None:
+        """The caller, who has the lock, has just sent `much`, or little and led a moment ago: it handles what
+        has come since, and the background thread stands back. So a program that only sends does not leave the
+        acknowledgements to another thread."""
+        if self._leading or self._worker or self._closed or not (much or monotonic_ns() < self._led_until):
+            return
+        self._turn(list(self._devices))
+        self._led_until = monotonic_ns() + GRACE
+        self._tell_of_timers()
+
+    def _tell_of_timers(self) -> None:
+        """The background thread does not know of those that were set while another thread turned."""
+        if self._heap and self._heap[0][0] < self._asleep_until:
+            self._wake()
 
     def _forget_channel(self) -> None:
         """Once the driver is closed, and nobody leads any more, nobody is to be told."""

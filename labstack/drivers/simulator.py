@@ -281,6 +281,9 @@ class Simulator:
         finally:
             self._running = None
 
+    def carry_on(self, much: bool) -> None:
+        """Nothing comes while a program has its turn."""
+
     def __enter__(self) -> Simulator:
         return self
 

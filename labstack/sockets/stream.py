@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from labstack.sockets.stack import Stack
 
 T = TypeVar("T")
+MUCH = 65536
+"""Who sends so many bytes at once lends a hand with the acknowledgements."""
 _LINGERING = frozenset({State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK})
 """Closed by the program, and something of ours is not acknowledged yet."""
 
@@ -294,6 +296,7 @@ class StreamSocket(Socket):
             if not connection.opening and (connection.has_room() or not len(view)):
                 with self._driver:
                     taken = write()
+                    self._driver.carry_on(taken >= MUCH)
             else:
                 what = f"room to send to {connection.names['peer']}"
                 ready, wakes = connection.can_write, connection.writable
