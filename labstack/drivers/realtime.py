@@ -268,12 +268,7 @@ class RealTime:
                     now = monotonic_ns()
                     if deadline is not None and now >= deadline:
                         break
-                    ready = self._wait_for_something(now, deadline)
-                    try:
-                        self._turn(ready)
-                    except BaseException as error:
-                        self.die(error)  # as on the background thread: what is half done cannot go on
-                        raise
+                    self._turn_here(self._wait_for_something(now, deadline))
         finally:
             self._leading = False
             self._leader_asleep_until = 0
@@ -297,9 +292,22 @@ class RealTime:
         acknowledgements to another thread."""
         if self._leading or self._worker or self._closed or not (much or monotonic_ns() < self._led_until):
             return
-        self._turn(list(self._devices))
-        self._led_until = monotonic_ns() + GRACE
+        self._interrupted = False
+        with interruptible(self._on_interrupt):
+            self._turn_here(list(self._devices))
+        if not self._sleepers:  # who waits for frames should not wait for the caller to come again
+            self._led_until = monotonic_ns() + GRACE
         self._tell_of_timers()
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _turn_here(self, ready: list[int]) -> None:
+        """A turn on the thread of a program."""
+        try:
+            self._turn(ready)
+        except BaseException as error:
+            self.die(error)  # as on the background thread: what is half done cannot go on
+            raise
 
     def _tell_of_timers(self) -> None:
         """The background thread does not know of those that were set while another thread turned."""

@@ -205,11 +205,14 @@ class IPv4:
         length = header_of.LENGTH + len(header) + len(payload)
         if length > MAX_LENGTH:
             raise OSError(errno.EMSGSIZE, f"{length} bytes are no datagram: IPv4 ends at {MAX_LENGTH}")
-        self._identification = (self._identification + 1) & 0xFFFF
+        identification = self._identification = (self._identification + 1) & 0xFFFF
+        if segment_size:
+            # A number for each piece that the device makes of it.
+            self._identification += len(payload) // segment_size
         own = self.is_own(dst)
         if src is None:
             src = self.source_for(dst)
-        packet = Header(src, dst, protocol, length, ttl, 0, ecn, self._identification, not may_fragment)
+        packet = Header(src, dst, protocol, length, ttl, 0, ecn, identification, not may_fragment)
         if own:
             self._loop(packet.pack() + header + bytes(payload), segment_size)
             return

@@ -231,9 +231,8 @@ class Tap:
         os.close(fd)
 
     def __repr__(self) -> str:
-        return (
-            f"<TAP {self.name}{' with offload' if self.offloads else ''}{' (closed)' if self._fd < 0 else ''}>"
-        )
+        how = " with offload" if self.offloads else ""
+        return f"<TAP {self.name}{how}{' (closed)' if self._fd < 0 else ''}>"
 
 
 def _virtio_header(header: bytes, payload: Buffer, segment_size: int) -> bytes:

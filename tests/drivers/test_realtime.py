@@ -155,6 +155,34 @@ def test_a_frame_wakes_the_thread(
     assert arrivals.wait(5) == [b"0", b"1", b"2", b"3", b"4"]
 
 
+def test_who_sends_much_turns_the_stack_itself(
+    driver: RealTime, arrivals: Arrivals, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, theirs = ends
+    threads: list[int] = []
+
+    def drain() -> None:
+        threads.append(threading.get_ident())
+        ours.setblocking(False)
+        try:
+            ours.recv(100)
+        except BlockingIOError:
+            return
+        driver.call_at(driver.now + 20 * MILLISECOND, lambda: arrivals.add("later"))
+
+    with driver:
+        driver.watch(ours.fileno(), drain)
+        theirs.send(b"an acknowledgement")
+        driver.carry_on(False)
+        assert threads == [], "little was sent: there is another thread for this"
+        driver.carry_on(True)
+        driver.carry_on(False)
+        assert threads == [threading.get_ident()] * 2, "and who led a moment ago goes on"
+    assert arrivals.wait(1) == ["later"], "the timers that were set meanwhile are not forgotten"
+    theirs.send(b"another")
+    assert arrivals.wait(2) == ["later", "later"], "nor the frames that come when the caller is gone"
+
+
 def test_what_is_not_watched_is_left_alone(
     driver: RealTime, arrivals: Arrivals, ends: tuple[socket.socket, socket.socket]
 ) -> None:

@@ -60,9 +60,7 @@ RESET_NO_CONNECTION = Rule(
 RESET_BAD_ACK = Rule("tcp.reset_bad_ack", "it acknowledges what was never sent: reset it", "RFC 9293 §3.5.2")
 
 # Timers
-BATCH = Rule(
-    "tcp.batch", "the ACKs that came together are taken in: what they allow goes out in long pieces"
-)
+BATCH = Rule("tcp.batch", "the ACKs that came together are taken in: what they allow goes out in long pieces")
 SECOND_SEGMENT = Rule(
     "tcp.second_segment", "two full segments have arrived: their ACK is due", "RFC 5681 §4.2"
 )
