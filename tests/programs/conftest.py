@@ -1,8 +1,11 @@
-"""What the programs of other people are run on: two hosts in virtual time."""
+"""What the programs of other people are run on: two hosts in virtual time, or one against Linux."""
+
+from contextlib import closing
 
 import pytest
 
 from labstack import Network
+from labstack.linux import LinuxPeer
 from tests.sockets.tls_scene import contexts, pair
 
 
@@ -22,3 +25,17 @@ def two(net):
 def tls():
     """The contexts of a client and of a server that it trusts."""
     return contexts()
+
+
+@pytest.fixture
+def linux():
+    """A real kernel, at the other end of a TAP."""
+    with LinuxPeer() as linux:
+        yield linux
+
+
+@pytest.fixture
+def host(linux):
+    """The labstack host that faces `linux`, in real time."""
+    with closing(linux.host()) as host:
+        yield host

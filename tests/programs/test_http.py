@@ -148,16 +148,17 @@ def test_aiohttp(two, tls, tmp_path, secure):
     a.run(client())
 
 
+async def upper_case(connection):
+    async for message in connection:
+        await connection.send(message.upper())
+
+
 @pytest.mark.feature("Applications", "websockets, unmodified")
 def test_websockets(two):
     a, b = two
 
-    async def upper(connection):
-        async for message in connection:
-            await connection.send(message.upper())
-
     async def serve():
-        async with websockets.serve(upper, "0.0.0.0", 8765):
+        async with websockets.serve(upper_case, "0.0.0.0", 8765):
             await asyncio.Event().wait()
 
     async def client():

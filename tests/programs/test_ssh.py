@@ -18,6 +18,9 @@ class Server(asyncssh.SSHServer):
     def connection_requested(self, *where):
         return True
 
+    def server_requested(self, *where):
+        return True
+
 
 def run_command(process):
     process.stdout.write(f"{process.command} on b\n")
