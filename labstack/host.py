@@ -335,15 +335,17 @@ class Host:
         """Switch the machine off: its connections and timers are gone, and nothing is sent."""
         if self._asyncio is not None:
             self._asyncio.close()
-        with self.driver:
-            self.tcp.close()
-            self.udp.close()
-            for arp in self.arps.values():
-                arp.close()
-            for interface in self.interfaces.values():
-                interface.close()
-        while self._closers:
-            self._closers.pop()()
+        try:
+            while self._closers:
+                self._closers.pop()()  # first of all the driver: no program is to see its sockets fail
+        finally:
+            with self.driver:
+                self.tcp.close()
+                self.udp.close()
+                for arp in self.arps.values():
+                    arp.close()
+                for interface in self.interfaces.values():
+                    interface.close()
 
     def __enter__(self) -> Host:
         """Programs that know nothing of labstack use this host's stack inside `with host:` (see

@@ -48,6 +48,8 @@ class LoopSelector(Selector):
         super().__init__(machine)
         self._poked = False
         self.ending = False
+        self.cut_short = False
+        """What ended the last wait was no event: the network is closed, or Ctrl-C was hit."""
 
     def poke(self) -> None:
         """End the `select` that is under way, or else the next."""
@@ -63,11 +65,13 @@ class LoopSelector(Selector):
             found = self._look()
             return bool(found) or self._poked
 
+        self.cut_short = True
         with self._driver:
             if not ready() and not self.ending and (timeout is None or timeout > 0):
                 limit = None if timeout is None else math.ceil(timeout * SECOND)
                 self._driver.block(ready, [self.woken], limit, self._what())
             self._poked = False
+        self.cut_short = False
         return found
 
     def _what(self) -> str:
@@ -177,6 +181,12 @@ class HostLoop(asyncio.SelectorEventLoop):
             self.call_soon_threadsafe(tell, *args)
 
     # --- the end
+    def close(self) -> None:
+        if self._wakeups.cut_short:  # some tasks could not end: no news to whoever closed the network
+            for task in asyncio.all_tasks(self):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+        super().close()
+
     def run_service(self) -> None:
         """Run until the loop is stopped, or the network closed; then end every task."""
         asyncio.set_event_loop(self)

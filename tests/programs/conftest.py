@@ -1,6 +1,8 @@
 """What the programs of other people are run on: two hosts in virtual time, or one against Linux."""
 
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +41,11 @@ def host(linux):
     """The labstack host that faces `linux`, in real time."""
     with closing(linux.host()) as host:
         yield host
+
+
+@pytest.fixture
+def public():
+    """A folder that a server may read when it has become a user of its own; `tmp_path` is only ours."""
+    with tempfile.TemporaryDirectory(prefix="labstack-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)

@@ -30,7 +30,6 @@ def nginx(linux: LinuxPeer, folder):
         f"server {{ listen 80; listen 443 ssl; root {folder};\n"
         f"ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem; }} }}\n"
     )
-    folder.parent.chmod(0o755)
     linux.run(["nginx", "-e", str(folder / "errors"), "-c", str(folder / "nginx.conf")])
     linux.wait_for_port(443)
     return authority

@@ -1,6 +1,8 @@
 """A thousand clients at once, in simulation, of each kind of server that can serve them; nothing is left."""
 
 import asyncio
+import gc
+import os
 import selectors
 import socket
 import threading
@@ -52,10 +54,19 @@ def asynchronous():
     asyncio.run(serve())
 
 
+SERVERS = [threads, select, asynchronous]
+
+
+def descriptors():
+    """How many descriptors of the machine's this process has."""
+    return len(os.listdir("/dev/fd"))
+
+
 @pytest.mark.feature("Sockets", "1,000 connections at once to a server of threads, of select, of asyncio")
-@pytest.mark.parametrize("server", [threads, select, asynchronous])
-def test_a_thousand_clients(server):
-    before = threading.active_count()
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_thousand_clients(server, capfd, caplog):
+    gc.collect()
+    before = descriptors(), set(threading.enumerate())
     with Network(seed=1) as net:
         a, b = pair(net)
         b.spawn(server)
@@ -65,14 +76,19 @@ def test_a_thousand_clients(server):
             await everybody.wait()  # all of them are connected at the same time
             writer.write(b"n%d" % number)
             assert await reader.read(100) == b"N%d" % number
+            most.append(len(b.tcp.connections))
             writer.close()
 
-        everybody = asyncio.Barrier(CLIENTS)
+        everybody, most = asyncio.Barrier(CLIENTS), []
         a.run(gather(client))
         net.sleep(100)  # until the last TIME-WAIT is over
-        assert len(b.sockets) == 1, "the one that listens"
-        assert len(a.sockets) == 0
-    assert threading.active_count() == before
+        assert max(most) == CLIENTS
+        assert [s.kind for s in b.sockets.values()] == ["stream"], "the one that listens"
+        assert not a.sockets and not a.tcp.connections and not b.tcp.connections
+        assert a.driver.idle, "no timer is left but housekeeping"
+    gc.collect()
+    assert (descriptors(), set(threading.enumerate())) == before
+    assert not capfd.readouterr().err and not caplog.records
 
 
 async def gather(client):

@@ -67,11 +67,9 @@ def test_smtplib_with_starttls(two, tls):
     assert box.secure == [True]
 
 
-@pytest.fixture
-def shelf(two, tmp_path):
-    """aioftp serves this folder on b."""
-    (tmp_path / "read.me").write_text("read me")
-    user = aioftp.User("user", "secret", base_path=tmp_path, home_path=pathlib.PurePosixPath("/"))
+def file_server(host, folder):
+    """aioftp serves this folder."""
+    user = aioftp.User("user", "secret", base_path=folder, home_path=pathlib.PurePosixPath("/"))
 
     async def serve():
         server = aioftp.Server([user], path_io_factory=aioftp.PathIO)
@@ -79,8 +77,15 @@ def shelf(two, tmp_path):
         return server
 
     # It says in its answer to PASV which address it is reached at, and asks its socket.
-    server = two[1].run(serve())
-    server.ipv4_pasv_forced_response_address = "10.0.0.2"
+    server = host.run(serve())
+    server.ipv4_pasv_forced_response_address = host.address
+
+
+@pytest.fixture
+def shelf(two, tmp_path):
+    """The folder that aioftp serves on b."""
+    (tmp_path / "read.me").write_text("read me")
+    file_server(two[1], tmp_path)
     return tmp_path
 
 

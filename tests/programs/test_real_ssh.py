@@ -1,5 +1,4 @@
-"""asyncssh, unmodified, over a TAP against OpenSSH: as its client and as its server, each with commands, files
-and ports forwarded."""
+"""asyncssh, unmodified, over a TAP, as client and as server of OpenSSH: commands, files, ports forwarded."""
 
 import asyncio
 import os
@@ -8,7 +7,7 @@ import sys
 import asyncssh
 import pytest
 
-from tests.programs.peers import HERE, PAGE, THERE, need
+from tests.programs.peers import HERE, PAGE, THERE, need, wait_for_port
 from tests.programs.test_ssh import Server, run_command
 
 pytestmark = pytest.mark.linux
@@ -141,8 +140,9 @@ def test_openssh_runs_a_command(linux, client):
 
 def test_openssh_fetches_and_brings_files(linux, client, tmp_path):
     (tmp_path / "there").write_bytes(PAGE)
-    (tmp_path / "batch").write_text(f"get {tmp_path}/there {tmp_path}/here\nput {tmp_path}/here {tmp_path}/back\n")
-    linux.check(["sftp", "-b", str(tmp_path / "batch"), *client, f"me@{HERE}"])
+    (tmp_path / "batch").write_text("get there here\nput here back\n")
+    words = ["sftp", "-b", str(tmp_path / "batch"), *client, f"me@{HERE}:{tmp_path}"]
+    linux.check(words, cwd=tmp_path)
     assert (tmp_path / "back").read_bytes() == PAGE
 
 
@@ -154,6 +154,5 @@ def test_openssh_forwards_ports(linux, host, client):
     ssh = linux.run(["ssh", *client, "-N", "-o", "ExitOnForwardFailure=yes", *ways, f"me@{HERE}"])
     linux.wait_for_port(7001)
     assert linux.check([sys.executable, "-c", SAY, "7001"]).stdout == "THROUGH\n", ssh.output
-    while 7002 not in host.tcp.listeners:
-        host.sleep("10 ms")
+    wait_for_port(host, 7002)
     assert host.run(say(7002)) == b"THROUGH\n"

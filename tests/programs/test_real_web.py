@@ -1,4 +1,4 @@
-"""HTTP and WebSocket programs by others, unmodified, over a TAP against nginx, curl, and Linux's own sockets."""
+"""Web programs by others, unmodified, over a TAP: against nginx, curl, Linux's own sockets."""
 
 import asyncio
 import http.client

@@ -76,7 +76,6 @@ def test_curl_fetches_from_a_module(kernel, tmp_path):
 
 
 @pytest.mark.linux
-@pytest.mark.feature("Applications", "uvicorn serves a Starlette page to curl, over a TAP")
 def test_uvicorn_serves_curl(kernel, tmp_path):
     (tmp_path / "app.py").write_text(
         "import uvicorn\nfrom starlette.applications import Starlette\n"
