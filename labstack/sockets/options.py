@@ -56,7 +56,7 @@ TABLE = {
     (SOCKET, int(posix.SO_ACCEPTCONN)): _read_only("SO_ACCEPTCONN"),
     (SOCKET, int(posix.SO_REUSEADDR)): Option("SO_REUSEADDR"),
     (SOCKET, int(posix.SO_REUSEPORT)): Option("SO_REUSEPORT"),  # as SO_REUSEADDR
-    (SOCKET, int(posix.SO_KEEPALIVE)): Option("SO_KEEPALIVE"),  # kept; TCP does not probe yet
+    (SOCKET, int(posix.SO_KEEPALIVE)): Option("SO_KEEPALIVE"),
     (SOCKET, int(posix.SO_OOBINLINE)): Option("SO_OOBINLINE"),  # kept; there is no urgent data yet
     (SOCKET, int(posix.SO_BROADCAST)): Option("SO_BROADCAST"),
     (SOCKET, int(posix.SO_RCVBUF)): Option("SO_RCVBUF"),  # of a stream: for connections to come
@@ -74,12 +74,10 @@ TABLE = {
     (TCP, int(posix.TCP_KEEPIDLE)): Option("TCP_KEEPIDLE", least=1, most=32767, types=_TCP),
     (TCP, int(posix.TCP_KEEPINTVL)): Option("TCP_KEEPINTVL", least=1, most=32767, types=_TCP),
     (TCP, int(posix.TCP_KEEPCNT)): Option("TCP_KEEPCNT", least=1, most=127, types=_TCP),
+    (TCP, int(posix.TCP_USER_TIMEOUT)): Option("TCP_USER_TIMEOUT", least=0, types=_TCP),
     (TCP, int(posix.TCP_INFO)): _read_only("TCP_INFO", "", types=_TCP),
     (TCP, int(posix.TCP_CONGESTION)): _read_only("TCP_CONGESTION", "", types=_TCP),
 }  # fmt: skip
-
-DEFAULTS = {"TCP_KEEPIDLE": 7200, "TCP_KEEPINTVL": 75, "TCP_KEEPCNT": 9}
-"""Seconds, seconds, probes: RFC 9293 §3.8.4 wants two hours, the others are Linux's."""
 
 
 def look_up(level: int, name: int, type: int, reading: bool = False) -> Option:

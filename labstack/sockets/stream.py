@@ -14,14 +14,14 @@ import os
 import socket as posix
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labstack.core.addresses import IPAddress
 from labstack.core.checksum import Buffer
 from labstack.core.clock import Waiters
-from labstack.core.units import SECOND
+from labstack.core.units import MILLISECOND, SECOND
 from labstack.sockets.info import TcpInfo, tcp_info
-from labstack.sockets.options import DEFAULTS, NO_LINGER
+from labstack.sockets.options import NO_LINGER
 from labstack.sockets.socket import (
     MSG_DONTWAIT,
     MSG_OOB,
@@ -46,6 +46,13 @@ MUCH = 65536
 """Who sends so many bytes at once lends a hand with the acknowledgements."""
 _LINGERING = frozenset({State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK})
 """Closed by the program, and something of ours is not acknowledged yet."""
+_TIMERS = {
+    "TCP_KEEPIDLE": ("keepalive_idle", SECOND),
+    "TCP_KEEPINTVL": ("keepalive_interval", SECOND),
+    "TCP_KEEPCNT": ("keepalive_probes", 1),
+    "TCP_USER_TIMEOUT": ("user_timeout", MILLISECOND),
+}
+"""Options that are a constant of TCP's: which one, and the unit that programs count it in."""
 
 
 class StreamSocket(Socket):
@@ -129,12 +136,21 @@ class StreamSocket(Socket):
             case "TCP_MAXSEG":
                 self._config = replace(self._config, mss=value)
             case "TCP_NODELAY":
-                self._config = replace(self._config, nagle=not value)
-                if self._connection is not None:
-                    with self._driver:
-                        self._connection.flight.sender.nagle = not value
+                self._configure(nagle=not value)
+            case "SO_KEEPALIVE":
+                self._configure(keepalive=bool(value))
+            case _ if name in _TIMERS:
+                field, unit = _TIMERS[name]
+                self._configure(**{field: value * unit or None})
         if self._listener is not None:
             self._listener.config = self._config
+
+    def _configure(self, **constants: Any) -> None:
+        """Change constants of this socket, also of the connection that it has already."""
+        self._config = replace(self._config, **constants)
+        if self._connection is not None:
+            with self._driver:
+                self._connection.configure(replace(self._connection.config, **constants))
 
     def _get(self, name: str) -> int | bytes:
         connection, config = self._connection, self._config
@@ -161,8 +177,11 @@ class StreamSocket(Socket):
                 if connection is None:
                     raise error(errno.ENOTCONN)
                 return self._stack.ip.mtu(connection.peer[0]) + 20
-        if name in DEFAULTS:
-            return self._settings.get(name, DEFAULTS[name])
+            case "SO_KEEPALIVE":
+                return int(config.keepalive)
+            case _ if name in _TIMERS:
+                field, unit = _TIMERS[name]
+                return (getattr(config, field) or 0) // unit
         return super()._get(name)
 
     def info(self) -> TcpInfo:

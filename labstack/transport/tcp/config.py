@@ -48,6 +48,17 @@ class TcpConfig:
     9293 §3.8.3)."""
     orphan_retries: int = 8
     """The same, once the program has closed: answers that the window is still shut do not count any more."""
+    user_timeout: int | None = None
+    """How long what is sent, or a keepalive probe, may go unanswered before the connection fails, whatever
+    the counts above say; None: only they count (RFC 9293 §3.8.3 and its MUST-21; RFC 5482)."""
+    keepalive: bool = False
+    """Probe a connection on which nothing comes (RFC 9293 §3.8.4); a socket's SO_KEEPALIVE."""
+    keepalive_idle: int = 7200 * SECOND
+    """Nothing has come for so long: probe (MUST-28: not less than two hours, unless asked for)."""
+    keepalive_interval: int = 75 * SECOND
+    """From one unanswered probe to the next."""
+    keepalive_probes: int = 9
+    """Unanswered probes before the connection fails."""
     mss: int | None = None
     """The largest segment payload to announce and to send; None: as the MTU allows (RFC 9293 §3.7.1)."""
     window_scaling: bool = True

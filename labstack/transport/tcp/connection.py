@@ -16,14 +16,15 @@ from labstack.core.clock import Alarm, Waiters
 from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.seq import seq_add, seq_lt, seq_sub
-from labstack.core.units import SECOND
 from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN
 from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.tcp import rules
+from labstack.transport.tcp.acknowledgement import Acknowledgement
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.flight import Flight, Parts
 from labstack.transport.tcp.handshake import Handshake
+from labstack.transport.tcp.keepalive import Keepalive
 from labstack.transport.tcp.receiver import MAX_FIELD, Acknowledge
 from labstack.transport.tcp.sender import Segment
 from labstack.transport.tcp.states import (
@@ -36,9 +37,6 @@ from labstack.transport.tcp.states import (
     State,
 )
 from labstack.transport.tcp.transmitter import Transmitter
-
-CHALLENGES = SECOND // 2
-"""At most one challenge ACK in so many nanoseconds (RFC 5961 §10)."""
 
 _ERRNO = {
     Trouble.PORT_UNREACHABLE: errno.ECONNREFUSED,
@@ -86,13 +84,14 @@ class Connection:
         self.handshake = Handshake(
             node, config, self.transmitter, self.receiver, self.flight.rtt, iss, self._on_no_answer
         )
+        self._keepalive: Keepalive | None = None
         self._max_window = 0  # the largest that the peer has ever allowed, in bytes
         self._shut_early = False
-        self._challenged_at = -CHALLENGES
         clock, events = node.clock, node.events
-        self._delayed_ack = Alarm(clock, events, rules.DELAYED_ACK, self._acknowledge)
-        self._second_segment = Alarm(clock, events, rules.SECOND_SEGMENT, self._acknowledge)
+        self._acknowledgement = Acknowledgement(node, config, self._send_ack)
         self._last_wait = Alarm(clock, events, rules.TIME_WAIT_OVER, self._on_last_wait_over)
+        if config.keepalive:
+            self.configure(config)
 
     # --- what the program asks: RFC 9293 §3.10.1 to §3.10.6
     def open(self) -> None:
@@ -111,11 +110,30 @@ class Connection:
         self._move(Input.PASSIVE_OPEN)
         self._answer_syn(header, rules.PASSIVE_OPEN)
 
+    def configure(self, config: TcpConfig) -> None:
+        """The program changes constants of a connection that is there: Nagle, keepalive, time-outs."""
+        self.config = self.flight.config = config
+        self.flight.sender.nagle = config.nagle
+        if self._keepalive is not None:
+            self._keepalive.alarm.stop()
+            self._keepalive = None
+        if config.keepalive:
+            self._keepalive = Keepalive(
+                self.node, config, self._probe_peer, self._on_dead_peer, lambda: not self.flight.is_idle
+            )
+            if self.state in SYNCHRONIZED:
+                self._keepalive.start()
+
     @property
     def timers(self) -> list[Alarm]:
         """Those that are set."""
-        own = (self.handshake.alarm, self._delayed_ack, self._second_segment, self._last_wait)
-        return [*self.flight.timers, *(alarm for alarm in own if alarm.deadline is not None)]
+        return [*self.flight.timers, *(alarm for alarm in self._alarms if alarm.deadline is not None)]
+
+    @property
+    def _alarms(self) -> list[Alarm]:
+        """Those of this file's, and the handshake's and keepalive's."""
+        keepalive = [] if self._keepalive is None else [self._keepalive.alarm]
+        return [self.handshake.alarm, *self._acknowledgement.alarms, self._last_wait, *keepalive]
 
     @property
     def shifts(self) -> tuple[int, int]:
@@ -232,6 +250,8 @@ class Connection:
         if self.state is State.SYN_SENT:
             self._receive_in_syn_sent(header, data)
             return
+        if self._keepalive is not None:
+            self._keepalive.heard()
         flags, size = header.flags, len(data)
         if size and self._is_next(header, flags):
             self._process_text(header.seq, data, False)
@@ -245,11 +265,11 @@ class Connection:
             if header.seq == self.receiver.rcv_nxt:
                 self._on_reset()
             else:
-                self._challenge(rules.CHALLENGE_RST)
+                self._acknowledgement.challenge(rules.CHALLENGE_RST)
             return
         # Third, security: there is none. Fourth, check the SYN bit (RFC 5961 §4).
         if flags & SYN:
-            self._challenge(rules.CHALLENGE_SYN)
+            self._acknowledgement.challenge(rules.CHALLENGE_SYN)
             return
         # Fifth, check the ACK field.
         if not flags & ACK:
@@ -315,14 +335,14 @@ class Connection:
                 rules.OLD_OR_EARLY
             )  # its ACK was lost, or it is a probe: the peer has to hear at once
         else:
-            self._challenge(rules.OLD_OR_EARLY)
+            self._acknowledgement.challenge(rules.OLD_OR_EARLY)
         if self.state in HAS_FLIGHT:
             self.flight.output(rules.DATA)
 
     def _on_old_syn(self, header: Header) -> None:
         """The SYN that opened this connection comes again, or another one does."""
         if self.state is not State.SYN_RECEIVED or header.seq != seq_add(self.receiver.rcv_nxt, -1):
-            self._challenge(rules.CHALLENGE_SYN)
+            self._acknowledgement.challenge(rules.CHALLENGE_SYN)
         elif header.flags & ACK:
             # Both ends connect at the same time: this is the answer to our SYN (RFC 9293 §3.5, figure 7).
             self._process_ack(header, 1)
@@ -385,7 +405,7 @@ class Connection:
             # It acknowledges what was never sent, or what was acknowledged so long ago that no window reaches
             # back to it: an attacker guesses (RFC 5961 §5). Answer with an ACK, and drop it.
             self.node.drop(rules.BAD_ACK, **self.names, ack=ack)
-            self._challenge(rules.BAD_ACK)
+            self._acknowledgement.challenge(rules.BAD_ACK)
             return False
         bare = not size and not header.flags & FIN
         window = header.window << self.handshake.snd_shift
@@ -435,12 +455,7 @@ class Connection:
             self.readable.wake()
         if urgency is Acknowledge.REFUSED:
             self.node.drop(rules.TOO_MANY_HOLES, **self.names)
-        if urgency is Acknowledge.NOW or urgency is Acknowledge.REFUSED:
-            self._send_ack(rules.FIN_RECEIVED if receiver.finished else rules.OUT_OF_ORDER)
-        elif urgency is Acknowledge.SOON:
-            self._second_segment.set(self.node.clock.now)
-        elif urgency is Acknowledge.LATER and self._delayed_ack.deadline is None:
-            self._delayed_ack.set(self.node.clock.now + self.config.delayed_ack)
+        self._acknowledgement.owe(urgency, rules.FIN_RECEIVED if receiver.finished else rules.OUT_OF_ORDER)
 
     # --- the handshake
     def _established(self, seq: int, window: int) -> None:
@@ -450,6 +465,8 @@ class Connection:
         self.flight.start(self.iss, handshake.mss, syn_lost=handshake.syn_lost)
         self.flight.sender.acknowledge(seq, seq_add(self.iss, 1), window)
         self._max_window = window
+        if self._keepalive is not None:
+            self._keepalive.start()
         if self._shut_early:
             self._move(Input.CLOSE)
         self.writable.wake()
@@ -460,6 +477,14 @@ class Connection:
         self.handshake.read_syn(header)
         self._move(Input.SYN)
         self.handshake.answer(why)
+
+    def _probe_peer(self) -> None:
+        self._send(ACK, seq_add(self.flight.sender.snd_nxt, -1), rules.KEEPALIVE_PROBE)
+
+    def _on_dead_peer(self) -> None:
+        """Should it live after all, it hears that we have given up, as from Linux."""
+        self._reset(self.flight.sender.snd_nxt, self.receiver.rcv_nxt, rules.ABORT)
+        self._finish(errno.ETIMEDOUT)
 
     def _on_no_answer(self) -> None:
         self._finish(errno.ETIMEDOUT)
@@ -480,23 +505,11 @@ class Connection:
         half_open = self.state is State.SYN_RECEIVED
         self._send(ACK, seq_add(self.iss, 1) if half_open else self.flight.sender.snd_nxt, why)
 
-    def _acknowledge(self) -> None:
-        self._send_ack(rules.ACKNOWLEDGE)
-
-    def _challenge(self, why: Rule) -> None:
-        """Tell a peer, who may be an attacker, what is expected; but not more often than now and then (RFC
-        5961 §7)."""
-        now = self.node.clock.now
-        if now - self._challenged_at >= CHALLENGES:
-            self._challenged_at = now
-            self._send_ack(why)
-
     def _send(self, flags: int, seq: int, why: Rule, data: Buffer = b"", segment_size: int = 0) -> None:
         """Send a segment that acknowledges all that has come, and offers the window."""
         receiver = self.receiver
         window = min(receiver.offer() >> self.handshake.rcv_shift, MAX_FIELD)
-        self._delayed_ack.stop()
-        self._second_segment.stop()
+        self._acknowledgement.sent()
         self.transmitter.try_to_send(flags, seq, receiver.rcv_nxt, window, why, data, segment_size)
 
     def _reset(self, seq: int, ack: int | None, why: Rule) -> None:
@@ -505,6 +518,8 @@ class Connection:
     # --- the end
     def _wait_twice_msl(self) -> None:
         self.flight.stop()
+        if self._keepalive is not None:
+            self._keepalive.alarm.stop()
         self._last_wait.set(self.node.clock.now + 2 * self.config.msl)
         self._changed(self)
 
@@ -526,7 +541,7 @@ class Connection:
             self._move(Input.ABORT)
         self.error = error or self.error
         self.flight.stop()
-        for alarm in (self.handshake.alarm, self._delayed_ack, self._second_segment, self._last_wait):
+        for alarm in self._alarms:
             alarm.stop()
         self.readable.wake()
         self.writable.wake()

@@ -71,6 +71,7 @@ class Flight:
         self._send = send
         self._give_up = give_up
         self._tries = 0
+        self._unanswered_since = 0
         self._cwnd_limited = False
         self._app_limited = False
         self._phase = ""
@@ -194,11 +195,13 @@ class Flight:
     # --- timers
     def _on_timeout(self) -> None:
         """RFC 6298 §5.4 to §5.6, and R2 of RFC 9293 §3.8.3."""
+        now = self.node.clock.now
         self._tries += 1
-        if self._tries > (self.config.orphan_retries if self.orphan else self.config.retries):
+        if self._tries == 1:
+            self._unanswered_since = now - self.rtt.rto
+        if self._is_hopeless(now):
             self._give_up()
             return
-        now = self.node.clock.now
         self.rtt.back_off()
         self._retransmission.set(now + self.rtt.rto)
         if self.sender.snd_wnd == 0:
@@ -216,6 +219,13 @@ class Flight:
     def _on_batch(self) -> None:
         self.output(rules.DATA)
 
+    def _is_hopeless(self, now: int) -> bool:
+        """R2 of RFC 9293 §3.8.3, in tries or, where the program has set one, in time (RFC 5482)."""
+        limit = self.config.user_timeout
+        if limit is not None and not self.orphan:
+            return now - self._unanswered_since >= limit
+        return self._tries > (self.config.orphan_retries if self.orphan else self.config.retries)
+
     def _on_persist(self) -> None:
         if self.open and self.sender.unsent:
             self.rtt.back_off()  # twice as long to the next one (RFC 9293 §3.8.6.1, SHLD-30)
@@ -227,6 +237,11 @@ class Flight:
         """Those that are set."""
         alarms = (self._retransmission, self._persist, self._batch)
         return [alarm for alarm in alarms if alarm.deadline is not None]
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way, and nothing waits to be sent."""
+        return self.sender.snd_una == self.sender.snd_nxt and not self.sender.unsent
 
     @property
     def tries(self) -> int:

@@ -41,6 +41,9 @@ WINDOW_UPDATE = Rule(
 PROBE = Rule(
     "tcp.probe", "the peer's window is shut: ask with one byte whether it still is", "RFC 9293 §3.8.6.1"
 )
+KEEPALIVE_PROBE = Rule(
+    "tcp.keepalive_probe", "a segment that the peer has to answer, if it lives", "RFC 9293 §3.8.4"
+)
 FAST_RETRANSMIT = Rule(
     "tcp.fast_retransmit", "three duplicate ACKs: what they wait for is lost, send it again", "RFC 5681 §3.2"
 )
@@ -73,6 +76,9 @@ RETRANSMISSION_TIMEOUT = Rule(
 )
 PERSIST_TIMEOUT = Rule(
     "tcp.persist_timeout", "nothing is under way, and the window is shut", "RFC 9293 §3.8.6.1"
+)
+KEEPALIVE = Rule(
+    "tcp.keepalive", "nothing has come for a long time: does the peer still live?", "RFC 9293 §3.8.4"
 )
 TIME_WAIT_OVER = Rule(
     "tcp.time_wait_over", "no segment of this connection can be alive any more", "RFC 9293 §3.6.1"
