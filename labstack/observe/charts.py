@@ -7,9 +7,11 @@ between versions of matplotlib, the summary never does.
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager
+from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from labstack.core.addresses import IPAddress
 from labstack.core.seq import seq_sub
@@ -52,17 +54,39 @@ class Chart(look.Shown):
     """A chart of a flow. `figure` is matplotlib's, to be changed at will; `summary` says the same in
     numbers."""
 
+    height = HEIGHT
+    """In inches, as matplotlib counts: 100 pixels."""
+    _dark = False
+
+    @property
+    def dark(self) -> Self:
+        """The same chart on dark paper."""
+        other = copy(self)
+        other.__dict__.pop("figure", None)
+        other._dark = True
+        return other
+
     @cached_property
     def figure(self) -> Figure:
         try:
-            from matplotlib import rc_context
             from matplotlib.figure import Figure
         except ImportError as error:
             raise look.missing("matplotlib") from error
-        with quiet(), rc_context(look.CHART):  # type: ignore[arg-type]
-            figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
-            self._draw(figure.add_subplot())
+        with quiet(), self._look():
+            figure = Figure(figsize=(WIDTH, self.height), dpi=DPI, layout="constrained")
+            self._draw_on(figure)
+        if self._dark:
+            look.darken(figure)
         return figure
+
+    def _draw_on(self, figure: Figure) -> None:
+        self._draw(figure.add_subplot())
+
+    def _look(self) -> AbstractContextManager[None]:
+        from matplotlib import rc_context
+
+        how = {name: look.DARK.get(str(value), value) for name, value in look.CHART.items()}
+        return rc_context(how if self._dark else look.CHART)  # type: ignore[arg-type]
 
     @property
     def summary(self) -> str:
@@ -93,18 +117,21 @@ class Chart(look.Shown):
 
     def _image(self, form: str) -> bytes:
         figure = self.figure
-        from matplotlib import rc_context
-
         # Without its date, the same chart is the same bytes.
         dates: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
         image = io.BytesIO()
-        with quiet(), rc_context(look.CHART):  # type: ignore[arg-type]
+        with quiet(), self._look():
             figure.savefig(image, format=form, dpi=2 * DPI, metadata=dates.get(form))
         return image.getvalue()
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """Drawn at twice its size, for screens with fine dots."""
-        return self._image("png"), {"width": round(WIDTH * DPI), "height": round(HEIGHT * DPI)}
+        return self._image("png"), {"width": round(WIDTH * DPI), "height": round(self.height * DPI)}
+
+    @property
+    def themed(self) -> str:
+        """The chart as a part of a page, with the look of that page."""
+        return look.themed_image(self._image("png"), self.dark._image("png"), self.text, round(WIDTH * DPI))
 
     def _draw(self, axes: Axes) -> None:
         raise NotImplementedError

@@ -9,10 +9,6 @@ from labstack.observe import look
 from labstack.observe.fields import FieldValue, fields, options
 from labstack.observe.layers import Layer, layers
 
-COLOURS = {
-    "Ethernet": "#DCE6F0", "ARP": "#F3DCE8", "IPv4": "#D5ECE4",
-    "ICMP": "#DDF0FB", "UDP": "#FBEBCB", "TCP": "#F9DFD0",
-}  # fmt: skip
 LAYER_HEIGHT = 40.0
 
 
@@ -66,7 +62,7 @@ class Dissection(look.Picture):
         start = left
         step = 118.0
         for layer in headers:
-            colour = COLOURS.get(layer.name, look.BAND)
+            colour = look.LAYERS.get(layer.name, look.BAND)
             stop = right - (74 if padding and layer is not headers[0] else 0)
             drawing.box(start, y, stop - start, LAYER_HEIGHT, look.PAPER, look.INK)
             drawing.box(start, y, step, LAYER_HEIGHT, colour, look.INK)

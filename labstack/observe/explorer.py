@@ -8,13 +8,12 @@ a table, why it was sent and what it changed, and a chart with a line at its tim
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from labstack.core.units import SECOND
 from labstack.observe import look
-from labstack.observe.charts import HEIGHT, WIDTH, Chart
+from labstack.observe.charts import DPI, WIDTH, Chart
 from labstack.observe.ladder import Ladder, in_line
 from labstack.observe.packet import ARRIVED, Packet
 from labstack.observe.questions import Question
@@ -38,9 +37,9 @@ def widgets() -> Any:
     return ipywidgets
 
 
-def paper(svg: str, width: str = "100%") -> str:
-    """A drawing inside a widget. Its own title would be a tooltip over all of it, and stays away."""
-    return f'<div style="width:{width};overflow-x:auto">{svg}</div>'
+def paper(picture: look.Picture) -> str:
+    """A drawing inside a widget."""
+    return f'<div style="width:100%;overflow-x:auto">{picture.themed}</div>'
 
 
 class Explorer(Question):
@@ -153,7 +152,7 @@ class Explorer(Question):
         shown = self.packets[first : self.at + 1]
         ladder = Ladder(shown, self.hosts, origin=self.trace.origin, mark=(self.present.number,))
         self.controls["where"].value = f"<b>{escape(self.where())}</b>"
-        self.controls["ladder"].value = paper(ladder.svg)
+        self.controls["ladder"].value = paper(ladder)
         self.controls["table"].value = self._table()
         self.controls["why"].value = f"<pre>{escape(self._reasons())}</pre>"
         self.controls["chart"].value = self._chart_with_line()
@@ -169,7 +168,7 @@ class Explorer(Question):
             time = (packet.sent - self.trace.origin) / SECOND
             cells = (packet.number, f"{time:.6f}", packet.sender, packet.receiver, packet.protocol,
                      packet.info, ", ".join(packet.remarks))  # fmt: skip
-            style = ' style="background:#FCE9B6;color:#1F2328;font-weight:bold"' if at == self.at else ""
+            style = f' style="{look.CHOSEN}"' if at == self.at else ""
             rows.append(f"<tr{style}>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
         names = ("no", "time s", "from", "to", "protocol", "info", "")
         head = "".join(f"<th>{name}</th>" for name in names)
@@ -181,7 +180,7 @@ class Explorer(Question):
             return ""
         figure = self.chart.figure
         if not hasattr(self, "_image"):
-            self._image = base64.b64encode(self.chart._image("png")).decode()
+            self._image = self.chart.themed
         axes = figure.axes[0]
         time = (self.present.departed - self.trace.origin) / SECOND
         box = axes.get_position()
@@ -190,10 +189,7 @@ class Explorer(Question):
         left = 100 * (box.x0 + share * box.width)
         top, height = 100 * (1 - box.y1), 100 * box.height
         return (
-            f'<div style="position:relative;width:100%;max-width:{WIDTH * 100:.0f}px">'
-            f'<img style="width:100%;display:block" alt="{escape(self.chart.summary)}" '
-            f'width="{WIDTH * 100:.0f}" height="{HEIGHT * 100:.0f}" '
-            f'src="data:image/png;base64,{self._image}"/>'
+            f'<div style="position:relative;width:100%;max-width:{WIDTH * DPI:.0f}px">{self._image}'
             f'<div style="position:absolute;left:{left:.2f}%;top:{top:.2f}%;height:{height:.2f}%;'
             f'border-left:2px solid {look.VERMILION}"></div></div>'
         )

@@ -19,9 +19,7 @@ from labstack.observe.packet import Packet
 from labstack.observe.questions import Question
 from labstack.observe.trace import Trace
 
-GAP = 130
-"""Pixels between two machines: narrow, for there are two ladders."""
-_WIDE = "width:100%;min-width:400px"
+_WIDE = "width:100%;min-width:420px"
 """Narrower than that nobody can read it: then it scrolls."""
 BEFORE = 4
 """How many packets that are equal are shown before the first that is not."""
@@ -55,7 +53,7 @@ class Comparison(Question):
         marked = packets[self.first : self.first + 1] if self.first is not None else []
         return Ladder(
             packets[self.start : self.start + self.limit], in_line(packets),
-            limit=self.limit, origin=trace.origin, mark=[packet.number for packet in marked], gap=GAP,
+            limit=self.limit, origin=trace.origin, mark=[packet.number for packet in marked], narrow=True,
         )  # fmt: skip
 
     @property
@@ -101,7 +99,7 @@ class Comparison(Question):
     def _refresh(self) -> None:
         sides = [
             f'<div style="flex:1 1 0;min-width:0"><b>{escape(_named(self.values[side]))}</b>'
-            f"{paper(self.ladder(side).svg.replace('max-width:100%', _WIDE, 1))}</div>"
+            f"{paper(self.ladder(side)).replace('max-width:100%', _WIDE, 1)}</div>"
             for side in (0, 1)
         ]
         self.controls["sides"].value = f'<div style="display:flex;gap:8px">{"".join(sides)}</div>'

@@ -1,4 +1,8 @@
-"""The header explorer: choose a header of a frame and a field of it, and see its bytes and what it means."""
+"""The header explorer: click a field in the diagram of a header, and see its bytes and what it means.
+
+The diagram is a drawing, and a drawing in a notebook hears no click. So a button that nobody sees lies over
+each box of it: real buttons, which the keyboard reaches too.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,9 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from labstack.observe import look
-from labstack.observe.explorer import paper, widgets
+from labstack.observe.explorer import widgets
 from labstack.observe.fields import FieldValue
-from labstack.observe.header_diagram import HeaderDiagram
+from labstack.observe.header_diagram import BIT, HEIGHT, LEFT, ROW_BITS, TOP, HeaderDiagram
 from labstack.observe.layers import Layer, layers
 from labstack.observe.packet import Packet
 from labstack.observe.questions import Question
@@ -74,15 +78,35 @@ class HeaderExplorer(Question):
         header = w.ToggleButtons(options=list(self.layers), value=self.layer, description="header",
                                  style={"button_width": "90px"})  # fmt: skip
         field = w.Select(description="field", rows=12, layout={"width": "300px"})
+        over = w.GridBox(layout={
+            "grid_template_columns": f"repeat({ROW_BITS}, {BIT:g}px)", "grid_auto_rows": f"{HEIGHT:g}px",
+            "margin": f"{TOP:g}px 0 0 {LEFT:g}px", "grid_area": "1 / 1 / 2 / 2",
+        })  # fmt: skip
         panes = {name: w.HTML() for name in ("diagram", "bytes", "meaning")}
         for name, pane in panes.items():
             pane.add_class(f"labstack-{name}")
-        self.controls = {"header": header, "field": field, **panes}
+        panes["diagram"].layout = {"grid_area": "1 / 1 / 2 / 2", "margin": "0"}
+        self.controls = {"header": header, "field": field, "over": over, **panes}
         self._fill()
         header.observe(self._other_header, names="value")
         field.observe(self._other_field, names="value")
         below = w.HBox([field, w.VBox([panes["meaning"], panes["bytes"]])])
-        return w.VBox([header, panes["diagram"], below])
+        diagram = w.GridBox([panes["diagram"], over], layout={"overflow": "auto"})
+        return w.VBox([header, diagram, below])
+
+    def _buttons(self, diagram: HeaderDiagram) -> list[Any]:
+        """One over each box of the diagram."""
+        buttons = []
+        for piece in diagram.pieces:
+            row = piece.row + 1
+            button = widgets().Button(
+                tooltip=piece.field.title, style={"button_color": "transparent"},
+                layout={"width": "auto", "height": "auto", "margin": "0", "padding": "0",
+                        "grid_area": f"{row} / {piece.start + 1} / {row + 1} / {piece.end + 1}"},
+            )  # fmt: skip
+            button.on_click(lambda _, name=piece.field.name: self.choose(self.layer, name))
+            buttons.append(button)
+        return buttons
 
     def _other_header(self, change: Any) -> None:
         if change["new"] != self.layer:
@@ -104,8 +128,12 @@ class HeaderExplorer(Question):
             self.controls["field"].options = options
         self.field = chosen
         self.controls["field"].value = chosen
-        header = self.layers[self.layer].header
-        self.controls["diagram"].value = paper(HeaderDiagram(header, {self.field}).svg)
+        diagram = HeaderDiagram(self.layers[self.layer].header, {self.field})
+        self.controls["diagram"].value = diagram.themed.replace("max-width:100%;", "display:block;")
+        if tuple(b.tooltip for b in self.controls["over"].children) != tuple(
+            piece.field.title for piece in diagram.pieces
+        ):
+            self.controls["over"].children = self._buttons(diagram)
         self.controls["meaning"].value = f"<pre>{escape(self.text)}</pre>"
         self.controls["bytes"].value = self._hexdump()
 
@@ -118,7 +146,7 @@ class HeaderExplorer(Question):
         for at in range(0, stop, 16):
             cells = []
             for k in range(at, min(at + 16, stop)):
-                style = "background:#FCE9B6;color:#1F2328;font-weight:bold" if first <= k < end else (
+                style = look.CHOSEN if first <= k < end else (
                     f"color:{look.BLUE}" if mine.start <= k < mine.end else f"color:{look.GREY}")  # fmt: skip
                 cells.append(f'<span style="{style}">{self.frame[k]:02x}</span>')
             lines.append(f'<span style="color:{look.GREY}">{at:04x}</span>  {" ".join(cells)}')

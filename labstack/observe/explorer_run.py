@@ -15,7 +15,6 @@ The seed is the same each time: what differs comes from what was changed.
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -216,17 +215,13 @@ class WhatIf(Question):
         if run.trace is None:
             self.controls["progress"].value = "stopped" if run.stopped else "it went wrong"
             return
-        self.controls["ladder"].value = paper(run.trace.ladder(limit=self._ladder).svg)
+        self.controls["ladder"].value = paper(run.trace.ladder(limit=self._ladder))
         try:
             chart = self._draw(run.trace)
         except ValueError as error:
             self.controls["chart"].value = escape(str(error))
         else:
-            image = base64.b64encode(chart._image("png")).decode()
-            self.controls["chart"].value = (
-                f'<img style="width:100%;max-width:860px" alt="{escape(chart.summary)}" '
-                f'src="data:image/png;base64,{image}"/>'
-            )
+            self.controls["chart"].value = chart.themed
         self.controls["progress"].value = f"done: {escape(run.progress)}"
 
 

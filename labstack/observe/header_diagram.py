@@ -107,7 +107,7 @@ class HeaderDiagram(look.Picture):
     def _fill(self, drawing: look.Drawing, piece: Piece) -> None:
         x, y = LEFT + piece.start * BIT, TOP + piece.row * HEIGHT
         chosen = piece.field.name in self.highlight
-        fill = "#FCE9B6" if chosen else look.BAND if piece.field.name == "reserved" else look.PAPER
+        fill = look.MARKED if chosen else look.BAND if piece.field.name == "reserved" else look.PAPER
         drawing.box(x, y, (piece.end - piece.start) * BIT, HEIGHT, fill)
 
     def _outline(self, drawing: look.Drawing, piece: Piece) -> None:

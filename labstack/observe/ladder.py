@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import atan, degrees
+from types import MappingProxyType
 
 from labstack.core.units import SECOND
 from labstack.headers.tcp import FIN, RST, SYN
@@ -21,12 +22,9 @@ from labstack.observe.ladder_layout import Layout, lay_out
 from labstack.observe.packet import ARRIVED, CORRUPTED, LOST, ON_ITS_WAY, QUEUE_FULL, Packet
 
 FONT = 10.5
-CHARACTER = FONT * look.MONO_WIDTH
 TOP = 64
 GAP_TWO = 330
 GAP_MANY = 230
-SHORTENED = "#FBF6E9"
-MARKED = "#FCE9B6"
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,7 +67,7 @@ class Ladder(look.Picture):
 
     At most `limit` packets are drawn, the first ones; `left_out` counts the others. `origin` is the time, in
     nanoseconds, that is shown as 0. Behind the packets whose numbers are in `mark` lies a band of colour.
-    `gap`: pixels between two machines.
+    `narrow`: what the packets say stands along their arrows, so that two ladders find room side by side.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class Ladder(look.Picture):
         limit: int = 60,
         origin: int = 0,
         mark: Collection[int] = (),
-        gap: int = 0,
+        narrow: bool = False,
     ) -> None:
         if limit < 1:
             raise ValueError(f"limit={limit} draws nothing: write 1 or more")
@@ -89,7 +87,7 @@ class Ladder(look.Picture):
         self.left_out = len(ordered) - len(self.packets)
         self.origin = origin
         self.mark = frozenset(mark)
-        self.gap = gap
+        self.narrow = narrow
         self.hosts = list(hosts) if hosts is not None else in_line(self.packets)
         absent = sorted({name for p in self.packets for name in (p.sender, p.receiver)} - set(self.hosts))
         if absent:
@@ -143,21 +141,27 @@ class Ladder(look.Picture):
 
     @property
     def svg(self) -> str:
-        return _Drawn(self).svg
+        return (_Narrow if self.narrow else _Drawn)(self).svg
 
 
 class _Drawn:
     """One drawing of a ladder: where the columns are, and everything put in its place."""
 
+    font = FONT
+    shares = MappingProxyType({LOST: 0.5, QUEUE_FULL: 0.09, ON_ITS_WAY: 0.6})
+    """How far along its way the arrow of what does not arrive ends."""
+    remark_at = 0.42
+
     def __init__(self, ladder: Ladder) -> None:
         self.ladder = ladder
+        self.character = self.font * look.MONO_WIDTH
         self.layout: Layout = lay_out(ladder.packets)
         last = (
             max((packet.arrived or packet.departed for packet in ladder.packets), default=0) - ladder.origin
         )
         self.unit, self.per = ("ms", SECOND // 1000) if last < 10 * SECOND else ("s", SECOND)
-        self.time_width = (len(self.clock(last + ladder.origin)) + 1) * CHARACTER
-        self.number_width = (max((len(str(p.number)) for p in ladder.packets), default=1) + 1) * CHARACTER
+        self.time_width = (len(self.clock(last + ladder.origin)) + 1) * self.character
+        self.number_width = (max((len(str(p.number)) for p in ladder.packets), default=1) + 1) * self.character
         self.left: dict[str, float] = {}
         self.right: dict[str, float] = {}
         self.width = self._columns()
@@ -169,12 +173,13 @@ class _Drawn:
     def _columns(self) -> float:
         """Give each machine a line (at the sides) or a band (between others), wide enough for its labels."""
         hosts = self.ladder.hosts
-        gap = self.ladder.gap or (GAP_TWO if len(hosts) <= 2 else GAP_MANY)
+        gap = self._gap()
         x = 14.0
         for at, host in enumerate(hosts):
-            texts = [len(p.label()) for p in self.ladder.packets if p.sender == host]
-            room = self.time_width + 8 + (self.number_width + max(texts) * CHARACTER + 6 if texts else 0)
-            room = max(room, len(host) * 4.5 + 10)
+            room = max(self.time_width + 8 + self._room(host), len(host) * 4.5 + 10)
+            if at == 0:
+                shortened = (look.width_of(self._shortened(time), 9) for *_, time in self.layout.breaks)
+                room = max(room, 8 + max(shortened, default=0.0))
             if at == 0:
                 self.left[host] = self.right[host] = x + room
                 x += room + gap
@@ -185,6 +190,15 @@ class _Drawn:
                 self.left[host], self.right[host] = x, x + room + self.time_width
                 x = self.right[host] + gap
         return x + 14
+
+    def _gap(self) -> float:
+        """Between the lines of two machines."""
+        return GAP_TWO if len(self.ladder.hosts) <= 2 else GAP_MANY
+
+    def _room(self, host: str) -> float:
+        """What a machine's labels take beside their times."""
+        texts = [len(p.label()) for p in self.ladder.packets if p.sender == host]
+        return self.number_width + max(texts) * self.character + 6 if texts else 0
 
     @property
     def svg(self) -> str:
@@ -200,10 +214,10 @@ class _Drawn:
         for packet in ladder.packets:
             self._foot(packet)
         self._arrivals()
-        self._legend(bottom + 24)
+        below = self._legend(bottom + 24)
         for note in ladder._left_out():
             self.drawing.words(self.width / 2, bottom + 6, note, 11, look.GREY, "middle")
-        return self.drawing.svg(self.width, bottom + 38)
+        return self.drawing.svg(self.width, below + 14)
 
     def _lifelines(self, bottom: float) -> None:
         for host in self.ladder.hosts:
@@ -222,18 +236,21 @@ class _Drawn:
 
     def _time_breaks(self) -> None:
         for y, height, time in self.layout.breaks:
-            self.drawing.box(8, TOP + y, self.width - 16, height, SHORTENED)
-            text = f"⋮ {time / self.per:.3f} {self.unit} ⋮"
+            self.drawing.box(8, TOP + y, self.width - 16, height, look.SHORTENED)
+            text = self._shortened(time)
             first = self.ladder.hosts[0]
             self.drawing.words(self.left[first] - 8, TOP + y + height / 2 + 3, text, 9, look.GREY, "end")
+
+    def _shortened(self, time: int) -> str:
+        return f"⋮ {time / self.per:.3f} {self.unit} ⋮"
 
     def _band(self, packet: Packet) -> None:
         """Colour behind a packet's arrow and its label."""
         x1, y1, x2, y2 = self._ends(packet)
-        self.drawing.line(x1, y1, x2, y2, MARKED, 13)
+        self.drawing.line(x1, y1, x2, y2, look.MARKED, 13)
         way, _ = self._side(packet.sender, x1)
-        length = 16 + self.time_width + self.number_width + len(packet.label()) * CHARACTER
-        self.drawing.box(x1 if way > 0 else x1 - length, y1 - 8, length, 16, MARKED, look.ORANGE, corner=4)
+        length = 16 + self.time_width + self._label_width(packet)
+        self.drawing.box(x1 if way > 0 else x1 - length, y1 - 8, length, 16, look.MARKED, look.ORANGE, corner=4)
 
     def _ends(self, packet: Packet) -> tuple[float, float, float, float]:
         """From where to where the arrow runs (would run, if nothing stops it)."""
@@ -247,7 +264,7 @@ class _Drawn:
     def _arrow(self, packet: Packet) -> None:
         kind = kind_of(packet)
         x1, y1, x2, y2 = self._ends(packet)
-        share = {LOST: 0.5, QUEUE_FULL: 0.09, ON_ITS_WAY: 0.6}.get(packet.fate, 1.0)
+        share = self.shares.get(packet.fate, 1.0)
         x, y = x1 + (x2 - x1) * share, y1 + (y2 - y1) * share
         dash = "5 3" if packet.copy_of else "2 3" if packet.fate == ON_ITS_WAY else ""
         self.drawing.line(x1, y1, x, y, kind.colour, kind.width, dash)
@@ -283,7 +300,7 @@ class _Drawn:
                 x + way * 10, y + 4, packet.fate, 10, look.VERMILION, anchor, bold=True, halo=True
             )
         if words:
-            middle = (x1 + (x - x1) * 0.42, y1 + (y - y1) * 0.42 - 4)
+            middle = (x1 + (x - x1) * self.remark_at, y1 + (y - y1) * self.remark_at - 4)
             self.drawing.words(
                 *middle, ", ".join(words), 9.5, kind_of(packet).colour, "middle", turn=turn, halo=True
             )
@@ -300,15 +317,20 @@ class _Drawn:
         way, anchor = self._side(packet.sender, x)
         self.drawing.line(x, y, x + way * 5, y, look.INK)
         self._write(x + way * 8, y, self.clock(packet.departed), look.GREY, anchor)
+        self._label(packet)
+
+    def _label(self, packet: Packet) -> None:
+        x, y, _, _ = self._ends(packet)
+        way, anchor = self._side(packet.sender, x)
         x += way * (8 + self.time_width)
         self._write(x, y, str(packet.number), look.GREY, anchor)
-        bad = packet.retransmission or packet.fate not in {ARRIVED, ON_ITS_WAY}
-        self._write(
-            x + way * self.number_width, y, packet.label(), look.VERMILION if bad else look.INK, anchor
-        )
+        self._write(x + way * self.number_width, y, packet.label(), _ink(packet), anchor)
+
+    def _label_width(self, packet: Packet) -> float:
+        return self.number_width + len(packet.label()) * self.character
 
     def _write(self, x: float, y: float, text: str, colour: str, anchor: str) -> None:
-        self.drawing.words(x, y + 3.6, text, FONT, colour, anchor, look.MONO)
+        self.drawing.words(x, y + 3.6, text, self.font, colour, anchor, look.MONO)
 
     def _arrivals(self) -> None:
         """The time of each arrival, where there is room between what the machine sends."""
@@ -322,20 +344,62 @@ class _Drawn:
             taken[packet.receiver].append(y)
             way, anchor = self._side(packet.receiver, x)
             self.drawing.line(x, y, x + way * 5, y, look.FAINT)
-            self._write(x + way * 8, y, self.clock(packet.arrived), "#A0A6B0", anchor)
+            self._write(x + way * 8, y, self.clock(packet.arrived), look.DIM, anchor)
 
-    def _legend(self, y: float) -> None:
+    def _legend(self, y: float) -> float:
+        """What the kinds of line mean, in as many rows as it takes; returns the height of the last."""
         kinds = list(dict.fromkeys(map(kind_of, self.ladder.packets)))
         names = [kind.name for kind in kinds] + (["time shortened"] if self.layout.breaks else [])
         widths = [len(name) * 6.2 + 44 for name in names]
-        x = (self.width - sum(widths)) / 2
+        x = max(14.0, (self.width - sum(widths)) / 2)
         for at, (name, width) in enumerate(zip(names, widths, strict=True)):
+            if x + width > self.width and x > 14:
+                x, y = 14.0, y + 18
             if at < len(kinds):
                 self.drawing.line(x, y - 4, x + 22, y - 4, kinds[at].colour, kinds[at].width)
             else:
-                self.drawing.box(x, y - 10, 22, 12, SHORTENED, look.FAINT)
+                self.drawing.box(x, y - 10, 22, 12, look.SHORTENED, look.FAINT)
             self.drawing.words(x + 28, y, name, 10, look.GREY)
             x += width
+        return y
+
+
+class _Narrow(_Drawn):
+    """A ladder with its labels along the arrows, from the foot on: beside the lines stand only the times."""
+
+    font = 11.5
+    shares = MappingProxyType({LOST: 0.7, QUEUE_FULL: 0.07, ON_ITS_WAY: 0.8})
+    remark_at = 0.82
+
+    def _gap(self) -> float:
+        widest = max((len(_numbered(packet)) for packet in self.ladder.packets), default=0)
+        return max(300.0, widest * self.character + 90)
+
+    def _room(self, host: str) -> float:
+        return 0.0
+
+    def _label_width(self, packet: Packet) -> float:
+        return 0.0
+
+    def _label(self, packet: Packet) -> None:
+        x1, y1, x2, y2 = self._ends(packet)
+        way = 1 if x2 > x1 else -1
+        slope = (y2 - y1) / (x2 - x1)
+        # What finds the queue full ends at once, in a cross and a word: its label stands behind them.
+        by = way * (self.shares[QUEUE_FULL] * abs(x2 - x1) + 76 if packet.fate == QUEUE_FULL else 10)
+        self.drawing.words(
+            x1 + by, y1 + by * slope - 4, _numbered(packet), self.font, _ink(packet),
+            "start" if way > 0 else "end", look.MONO, turn=_degrees(slope), halo=True,
+        )  # fmt: skip
+
+
+def _numbered(packet: Packet) -> str:
+    return f"{packet.number} {packet.label()}"
+
+
+def _ink(packet: Packet) -> str:
+    bad = packet.retransmission or packet.fate not in {ARRIVED, ON_ITS_WAY}
+    return look.VERMILION if bad else look.INK
 
 
 def _degrees(slope: float) -> float:

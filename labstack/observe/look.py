@@ -2,13 +2,19 @@
 
 The colours are those of Okabe and Ito, which people with any common colour blindness can tell apart;
 nothing is said by colour alone. Every picture brings its own paper, so it reads the same on a dark page and
-in print.
+in print. Each colour has a partner for dark paper (`DARK`), and that table is the whole of the dark look:
+`trace.ladder().dark` is the ladder with each colour replaced by its partner, and what stands in an explorer
+follows the page's theme.
 """
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
+from typing import Any, Self
 from xml.sax.saxutils import escape
 
 BLUE = "#0072B2"
@@ -23,6 +29,38 @@ GREY = "#6B7280"
 FAINT = "#D5D9DF"
 PAPER = "#FFFFFF"
 BAND = "#F3F5F8"
+GRID = "#E6E9ED"
+DIM = "#A0A6B0"
+FILLED = "#AEB8C5"
+MARKED = "#FCE9B6"
+SHORTENED = "#FBF6E9"
+# Tints, for what letters stand on.
+PALE_BLUE = "#DDEFFB"
+PALE_GREEN = "#E3F3ED"
+PALE_ORANGE = "#FCF0D4"
+PALE_VERMILION = "#F8DED0"
+PALE_PURPLE = "#F3DCE8"
+PALE_GREY = "#DCE6F0"
+STRONG_GREEN = "#9AD9C3"
+LAYERS = {
+    "Ethernet": PALE_GREY, "ARP": PALE_PURPLE, "IPv4": "#D5ECE4", "ICMP": "#DDF0FB", "UDP": "#FBEBCB",
+    "TCP": "#F9DFD0",
+}  # fmt: skip
+"""What the bytes of each header stand on."""
+
+DARK = {
+    BLUE: "#5AA9E6", VERMILION: "#F4743B", GREEN: "#2CC295", ORANGE: "#F0B429", SKY: "#8CD0F5",
+    PURPLE: "#DB8CBB", YELLOW: "#E3D84E", INK: "#E4E7EB", GREY: "#9BA3AF", FAINT: "#3A404A",
+    PAPER: "#17191E", BAND: "#20242B", GRID: "#2B3038", DIM: "#7C8592", FILLED: "#4B5563",
+    MARKED: "#57461C", SHORTENED: "#29261C", PALE_BLUE: "#17344A", PALE_GREEN: "#173A31",
+    PALE_ORANGE: "#40341A", PALE_VERMILION: "#472A1C", PALE_PURPLE: "#43283A", PALE_GREY: "#22344A",
+    STRONG_GREEN: "#1A4D3E", LAYERS["IPv4"]: "#1C3D34", LAYERS["ICMP"]: "#1B3A4D",
+    LAYERS["UDP"]: "#453719", LAYERS["TCP"]: "#4A2B1D",
+}  # fmt: skip
+"""Each colour's partner on dark paper. No partner is itself a colour of the light look."""
+
+CHOSEN = f"background:{MARKED};color:{INK};font-weight:bold"
+"""The style of what is chosen in a table or among bytes."""
 
 # Verdana and DejaVu Sans have the same proportions, as have the monospaced ones: text takes the same room
 # everywhere.
@@ -56,10 +94,19 @@ class Shown:
 class Picture(Shown):
     """A drawing. In a notebook it shows itself."""
 
+    _dark = False
+
     @property
     def svg(self) -> str:
-        """The picture as an SVG document. The same input gives the same bytes."""
+        """The picture as an SVG document, on light paper. The same input gives the same bytes."""
         raise NotImplementedError
+
+    @property
+    def dark(self) -> Self:
+        """The same picture on dark paper."""
+        other = copy(self)
+        other._dark = True
+        return other
 
     def save(self, path: str | Path) -> Path:
         """Write the picture (`.svg`) or its text (`.txt`) to a file. Raises ValueError for any other
@@ -67,11 +114,67 @@ class Picture(Shown):
         path = Path(path)
         if path.suffix not in {".svg", ".txt"}:
             raise ValueError(f"{path.name!r} has the ending {path.suffix!r}: write .svg or .txt")
-        path.write_text(self.svg if path.suffix == ".svg" else self.text + "\n", encoding="utf-8")
+        path.write_text(self._repr_svg_() if path.suffix == ".svg" else self.text + "\n", encoding="utf-8")
         return path
 
+    @property
+    def themed(self) -> str:
+        """The picture as a part of a page, with the look of that page: dark where it is dark, and light in
+        print."""
+        svg = self.svg.replace("<svg ", '<svg class="labstack" ', 1)
+        rules = [
+            f'{_DARK_PAGE} .labstack [{what}="{colour}"]{{{what}:{partner}}}'
+            for what in ("fill", "stroke")
+            for colour, partner in DARK.items()
+            if f'{what}="{colour}"' in svg
+        ]
+        return f"<style>@media screen{{{''.join(rules)}}}</style>{svg}"
+
     def _repr_svg_(self) -> str:
-        return self.svg
+        return _COLOUR.sub(lambda found: DARK.get(found[0], found[0]), self.svg) if self._dark else self.svg
+
+
+_COLOUR = re.compile("#[0-9A-F]{6}")
+_DARK_PAGE = '[data-jp-theme-light="false"]'
+"""What JupyterLab, and nbconvert's pages, say of themselves while they are dark."""
+
+
+def themed_image(light: bytes, dark: bytes, words: str, width: int) -> str:
+    """Two PNG images of one thing as a part of a page, of which the one is seen that has the look of the
+    page. `words` are for those who cannot see it; `width` is in pixels, at most."""
+    shown = "".join(
+        f'<img class="labstack-{name}" style="width:100%" alt="{escape(words)}" '
+        f'src="data:image/png;base64,{base64.b64encode(image).decode()}"/>'
+        for name, image in (("light", light), ("dark", dark))
+    )
+    rules = (
+        f".labstack-dark{{display:none}}@media screen{{{_DARK_PAGE} .labstack-light{{display:none}}"
+        f"{_DARK_PAGE} .labstack-dark{{display:inline}}}}"
+    )
+    return f'<style>{rules}</style><div style="width:100%;max-width:{width}px">{shown}</div>'
+
+
+def darken(figure: Any) -> None:
+    """Give everything in a matplotlib figure its colour for dark paper."""
+    from matplotlib.colors import to_hex, to_rgba, to_rgba_array
+
+    partners = {to_rgba(light)[:3]: to_rgba(dark)[:3] for light, dark in DARK.items()}
+
+    def turned(colours: Any) -> Any:
+        several = to_rgba_array(colours)
+        found = [(*partners.get(tuple(one[:3]), tuple(one[:3])), one[3]) for one in several]
+        return found if getattr(colours, "ndim", 1) == 2 or not found else found[0]
+
+    for artist in figure.findobj():
+        for what in ("facecolor", "edgecolor", "color", "markerfacecolor", "markeredgecolor"):
+            take, give = getattr(artist, f"get_{what}", None), getattr(artist, f"set_{what}", None)
+            # What has a face and an edge has no colour besides.
+            if take is None or give is None or (what == "color" and hasattr(artist, "set_facecolor")):
+                continue
+            try:
+                give(turned(take()))
+            except ValueError:
+                continue  # "auto", "none" and the like
 
 
 def width_of(text: str, size: float) -> float:
@@ -211,7 +314,7 @@ CHART = {
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "grid.color": "#E6E9ED",
+    "grid.color": GRID,
     "grid.linewidth": 0.7,
     "xtick.color": INK,
     "ytick.color": INK,

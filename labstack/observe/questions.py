@@ -278,9 +278,9 @@ class Explore(Question):
                 result = self.function(**{name: mover.value for name, mover in movers.items()})
             except Exception as error:
                 result = f"{type(error).__name__}: {error}"
-            picture = getattr(result, "_repr_svg_", None)
             pre = "<pre style='margin:0;line-height:1.35'>"
-            shown.value = picture() if picture else f"{pre}{escape(str(result))}</pre>"
+            words = f"{pre}{escape(str(result))}</pre>"
+            shown.value = getattr(result, "themed", words)
 
         for mover in movers.values():
             mover.observe(moved, names="value")

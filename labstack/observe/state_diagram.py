@@ -137,7 +137,7 @@ class StateDiagram(look.Picture):
 
     def _box(self, drawing: look.Drawing, name: str, spot: Spot, visited: bool) -> None:
         x, y = spot
-        fill, ink = ("#DDEFFB", look.BLUE) if visited else (look.PAPER, look.INK)
+        fill, ink = (look.PALE_BLUE, look.BLUE) if visited else (look.PAPER, look.INK)
         drawing.box(x - HALF_WIDTH, y - HALF_HEIGHT, 2 * HALF_WIDTH, 2 * HALF_HEIGHT, fill, ink, corner=9)
         drawing.words(x, y + 4, name, 11.5, ink, "middle", bold=True)
 

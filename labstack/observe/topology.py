@@ -115,7 +115,7 @@ class Topology(look.Picture):
     def _machine(self, drawing: look.Drawing, name: str, x: float, y: float, height: float) -> None:
         host: Any = self._net.hosts.get(name)
         forwards = host is None or host.ip.forwarding
-        fill = "#FCF0D4" if forwards else "#DDEFFB"
+        fill = look.PALE_ORANGE if forwards else look.PALE_BLUE
         drawing.box(x - BOX / 2, y - height / 2, BOX, height, fill, look.INK, corner=4 if forwards else 12)
         drawing.words(x, y - height / 2 + 21, name, 13, look.INK, "middle", bold=True)
         for k, text in enumerate(self._addresses(name)):

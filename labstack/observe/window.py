@@ -39,7 +39,8 @@ _SHAPES = {
     "retransmission": ("^", look.INK),
 }
 _PHASES = {
-    "slow start": "#DDEFFB", "congestion avoidance": "#E3F3ED", "recovery": "#FCF0D4", "loss": "#F8DED0",
+    "slow start": look.PALE_BLUE, "congestion avoidance": look.PALE_GREEN, "recovery": look.PALE_ORANGE,
+    "loss": look.PALE_VERMILION,
 }  # fmt: skip
 
 
@@ -160,7 +161,7 @@ class WindowChart(Chart):
         if any(value == value for value in threshold):
             line(threshold, color=look.VERMILION, linewidth=1.3, linestyle=(0, (4, 2)), label="ssthresh")
         flight: list[float] = [point.in_flight for point in self.points]
-        axes.fill_between(times, [*flight, flight[-1]], step="post", color="#AEB8C5", alpha=0.75, linewidth=0,
+        axes.fill_between(times, [*flight, flight[-1]], step="post", color=look.FILLED, alpha=0.75, linewidth=0,
                           label="in flight")  # fmt: skip
         peer: list[float] = [point.peer_window for point in self.points]
         if min(peer) <= 1.6 * top:

@@ -144,15 +144,33 @@ class Opened:
     def sees(self, pane: str, what: str) -> None:
         self.pane(pane).locator(what).first.wait_for(state="visible")
 
+    def click_on(self, pane: str, words: str) -> None:
+        """Press the mouse where these words stand in a drawing."""
+        box = self.pane(pane).get_by_text(words, exact=True).first.bounding_box()
+        self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
     def slide(self, key: str, times: int = 1, nth: int = 0) -> None:
         handle = self.page.locator(".widget-slider .noUi-handle").nth(nth)
         handle.focus()
         for _ in range(times):
             handle.press(key)
 
-    def shoot(self, name: str = "") -> None:
+    def shoot(self, name: str = "", dark: bool = False) -> None:
+        """Keep a picture of the page; `dark`: in JupyterLab's dark theme, in which the drawings turn dark."""
+        if dark:
+            self.theme("JupyterLab Dark")
+            paper = self.page.locator("svg.labstack > rect").first
+            assert paper.evaluate("rect => getComputedStyle(rect).fill") == "rgb(23, 25, 30)"
         if directory := os.environ.get("LABSTACK_SCREENSHOTS"):
             self.page.screenshot(path=Path(directory) / f"{self.name}{name}.png")
+        if dark:
+            self.theme("JupyterLab Light")
+
+    def theme(self, name: str) -> None:
+        run = "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
+        self.page.evaluate(run, name)
+        light = "true" if name.endswith("Light") else "false"
+        self.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{light}'")
 
 
 @pytest.fixture
@@ -199,10 +217,23 @@ def test_choose_a_field(opened: Opened) -> None:
     opened.page.locator(".jp-OutputArea select").select_option("destination port")
     opened.until("meaning", r"TCP, destination port: 80\s+bytes 36 to 37 of the frame: 00 50")
     opened.button("IPv4").click()
-    opened.page.locator(".jp-OutputArea select").select_option("time to live")
+    opened.click_on("diagram", "time to live")
     opened.until("meaning", "IPv4, time to live: 64")
     assert opened.pane("bytes").locator("span[style*='bold']").all_inner_texts() == ["40"]
     opened.shoot()
+    opened.button("TCP").click()
+    opened.until("meaning", "^TCP, ")
+    for title, meaning in (
+        ("sequence number", r"TCP, sequence number: \d+\s+bytes 38 to 41"), ("SYN", "TCP, syn: 1"),
+        ("window", r"TCP, window: 65535\s+bytes 48 to 49 of the frame: ff ff"),
+    ):  # fmt: skip
+        opened.click_on("diagram", title)
+        opened.until("meaning", meaning)
+        assert opened.pane("diagram").locator("rect[fill='#FCE9B6']").count() == 1
+    opened.page.keyboard.press("Shift+Tab")
+    opened.page.keyboard.press("Enter")
+    opened.until("meaning", "TCP, fin: 0")
+    opened.shoot("-dark", dark=True)
 
 
 @notebook("whatif")
