@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from labstack.core.addresses import IPAddress
 from labstack.core.events import Event, Value
@@ -78,10 +79,10 @@ class Assembly:
 
     def relative(self, fields: dict[str, Value]) -> dict[str, Value]:
         """The fields of one of TCP's events, with relative numbers in place of those in the header."""
-        local, peer = str(fields.get("local")).rpartition(":"), str(fields.get("peer")).rpartition(":")
-        if not (local[1] and peer[1]):
+        local, peer = fields.get("local"), fields.get("peer")
+        if not (isinstance(local, str) and isinstance(peer, str)):
             return fields
-        flow = (IPAddress.parse(local[0]), int(local[2]), IPAddress.parse(peer[0]), int(peer[2]))
+        flow = _flow(local, peer)
         bases = {"seq": self._bases.get(flow), "ack": self._bases.get(turned(flow))}
         found = dict(fields)
         for name, base in bases.items():
@@ -202,6 +203,13 @@ class Assembly:
         known = self._ends.get(device) or tuple(self._learned.get(device, {}))
         machines = [name for name in known if name != host]
         return machines[0] if len(machines) == 1 else "?"
+
+
+@lru_cache(maxsize=1024)
+def _flow(local: str, peer: str) -> Flow:
+    """The flow between two places, each written as "address:port"."""
+    (src, _, src_port), (dst, _, dst_port) = local.rpartition(":"), peer.rpartition(":")
+    return (IPAddress.parse(src), int(src_port), IPAddress.parse(dst), int(dst_port))
 
 
 def turned(flow: Flow) -> Flow:

@@ -16,7 +16,6 @@ from labstack.observe.packet import Packet
 if TYPE_CHECKING:
     from labstack.observe.trace import Trace
 
-FRAMES = {"device.sent", "device.received"}
 STATE, WINDOW = "tcp.state", "tcp.window"
 
 Before = dict[str, Value]
@@ -30,8 +29,6 @@ class Effects:
         self.before: dict[int, Before] = {}
         last: dict[tuple[str, Value, Value], Before] = {}
         for event in events:
-            if event.rule.name in FRAMES and not event.cause:
-                continue
             if event.cause:
                 self.of[event.cause].append(event)
             if event.rule.name == WINDOW:

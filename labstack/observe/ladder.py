@@ -161,7 +161,9 @@ class _Drawn:
         )
         self.unit, self.per = ("ms", SECOND // 1000) if last < 10 * SECOND else ("s", SECOND)
         self.time_width = (len(self.clock(last + ladder.origin)) + 1) * self.character
-        self.number_width = (max((len(str(p.number)) for p in ladder.packets), default=1) + 1) * self.character
+        self.number_width = (
+            max((len(str(p.number)) for p in ladder.packets), default=1) + 1
+        ) * self.character
         self.left: dict[str, float] = {}
         self.right: dict[str, float] = {}
         self.width = self._columns()
@@ -250,7 +252,9 @@ class _Drawn:
         self.drawing.line(x1, y1, x2, y2, look.MARKED, 13)
         way, _ = self._side(packet.sender, x1)
         length = 16 + self.time_width + self._label_width(packet)
-        self.drawing.box(x1 if way > 0 else x1 - length, y1 - 8, length, 16, look.MARKED, look.ORANGE, corner=4)
+        self.drawing.box(
+            x1 if way > 0 else x1 - length, y1 - 8, length, 16, look.MARKED, look.ORANGE, corner=4
+        )
 
     def _ends(self, packet: Packet) -> tuple[float, float, float, float]:
         """From where to where the arrow runs (would run, if nothing stops it)."""

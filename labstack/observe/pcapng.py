@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from labstack.observe.changes import Changed
 from labstack.observe.packet import ARRIVED, QUEUE_FULL, Packet
-from labstack.observe.why import RECEIVED, SENT, Why
+from labstack.observe.why import FRAMES, Why
 
 if TYPE_CHECKING:
     from labstack.host import Host
@@ -135,11 +135,8 @@ def comment(trace: Trace, packet: Packet) -> str:
     """Why the packet was sent, back to what its sender was dealing with; what became of it; what it
     changed."""
     lines = []
-    for step in Why(trace, packet, 12).steps[1:]:
-        if step.rule in (SENT, RECEIVED):
-            lines.append(f"because {step.words}")
-            break
-        lines.append(f"why: {step.words}")
+    for step in Why(trace, packet, 12, near=True).steps[1:]:
+        lines.append(f"{'because' if step.rule in FRAMES else 'why:'} {step.words}")
     lines += [remark for remark in packet.remarks if remark != "on its way"]
     for host, what, before, after in Changed(trace, packet).rows:
         if what != "sends":

@@ -378,7 +378,8 @@ class Trace:
     ) -> Path:
         """Write a pcapng file: as `pcap`, and beside each frame, as a comment, why it was sent and what it
         changed. `machines`, the network or the host, gives the names of interfaces and addresses."""
-        return pcapng.write(path, self, at, machines, comments)
+        with quiet():
+            return pcapng.write(path, self, at, machines, comments)
 
     def scapy(self) -> list[Any]:
         """The frames as scapy packets, with `.time` in seconds."""

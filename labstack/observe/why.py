@@ -6,6 +6,7 @@ the packet stand the rules that the machine followed; they have the same cause, 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SENT = "device.sent"
 RECEIVED = "device.received"
+FRAMES = {SENT, RECEIVED}
 BOOKKEEPING = {"tcp.window"}
 """Rules that report a state, and are no reason for anything."""
 
@@ -50,9 +52,9 @@ class Step:
 
 class Why:
     """The steps from a packet back to what began it, newest first; at most `limit` of them. `print` tells
-    them."""
+    them. `near`: no further back than to the frame that was being dealt with."""
 
-    def __init__(self, trace: Trace, packet: Packet, limit: int) -> None:
+    def __init__(self, trace: Trace, packet: Packet, limit: int, near: bool = False) -> None:
         self.packet = packet
         self._trace = trace
         self._origin = trace.origin
@@ -64,6 +66,8 @@ class Why:
                 self.ending = f"… and further back: why({packet.number}, steps={2 * limit})"
                 break
             self.steps.append(step)
+            if near and len(self.steps) > 1 and step.rule in FRAMES:
+                break
 
     def _walk(self, packet: Packet) -> Iterator[Step]:
         event = self._trace.event(packet.event)
@@ -80,24 +84,35 @@ class Why:
         """What the machine reported while it handled the same cause, since it last sent something; newest
         first."""
         found = []
-        for other in self._trace.before(event):
-            if other.number == event.cause or (event.cause == 0 and other.time != event.time):
-                break
-            if other.host == event.host and other.cause == event.cause:
+        for other in self._before(event):
+            if other.host == event.host:
                 # What comes before that has already sent its own packet.
-                if other.rule.name in {SENT, RECEIVED, event.rule.name}:
+                if other.rule.name in FRAMES or other.rule.name == event.rule.name:
                     break
                 if other.rule.name not in BOOKKEEPING:
                     found.append(other)
         return found
 
+    def _before(self, event: Event) -> Iterator[Event]:
+        """What has the same cause (without one: what also came of itself at that time), newest first."""
+        if not event.cause:
+            for other in self._trace.before(event):
+                if other.time != event.time:
+                    return
+                if not other.cause:
+                    yield other
+            return
+        siblings = self._trace.effects.of.get(event.cause, [])
+        for at in range(bisect_left(siblings, event.number, key=lambda one: one.number) - 1, -1, -1):
+            yield siblings[at]
+
     def _step(self, event: Event) -> Step:
         number = event.fields.get("number")
-        packet = self._trace.find(event) if event.rule.name in {SENT, RECEIVED} else None
+        packet = self._trace.find(event) if event.rule.name in FRAMES else None
         if packet is not None:
             verb = "is sent" if event.rule.name == SENT else "arrives"
             return Step(event, f"packet {packet.number} {verb}: {packet.summary}", packet.number)
-        if event.rule.name in {SENT, RECEIVED}:
+        if event.rule.name in FRAMES:
             return Step(event, f"frame {number} on {event.fields.get('device')}: {event.rule.words}")
         clause = f" ({event.rule.clause})" if event.rule.clause else ""
         fields = show_fields(self._told(event))

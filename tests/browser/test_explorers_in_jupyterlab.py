@@ -17,6 +17,8 @@ from urllib.request import urlopen
 
 import pytest
 
+PlaywrightError = pytest.importorskip("playwright.sync_api").Error
+
 pytestmark = [pytest.mark.check, pytest.mark.browser]
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "seen"
@@ -118,7 +120,7 @@ class Opened:
     def __init__(self, browser: Any, base: str, name: str) -> None:
         self.name = name
         self.page = browser.new_page(viewport={"width": 1280, "height": 1500})
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(30_000)
         self.page.goto(f"{base}/lab/workspaces/auto-{name}/tree/{name}.ipynb?reset&token={TOKEN}")
         self.page.wait_for_function(
             "() => { const w = window.jupyterapp?.shell?.currentWidget; const s = w?.sessionContext;"
@@ -135,11 +137,15 @@ class Opened:
 
     def until(self, pane: str, text: str) -> None:
         """Wait until the pane shows the text (a regular expression)."""
-        self.page.wait_for_function(
-            "([pane, text]) => new RegExp(text).test("
-            "document.querySelector('.labstack-' + pane)?.innerText ?? '')",
-            arg=[pane, text],
-        )
+        try:
+            self.page.wait_for_function(
+                "([pane, text]) => new RegExp(text).test("
+                "document.querySelector('.labstack-' + pane)?.innerText ?? '')",
+                arg=[pane, text],
+            )
+        except PlaywrightError:
+            shown = self.pane(pane).all_inner_texts()
+            raise AssertionError(f"{pane} never showed {text!r}, but {shown}") from None
 
     def sees(self, pane: str, what: str) -> None:
         self.pane(pane).locator(what).first.wait_for(state="visible")
@@ -224,7 +230,7 @@ def test_choose_a_field(opened: Opened) -> None:
     opened.button("TCP").click()
     opened.until("meaning", "^TCP, ")
     for title, meaning in (
-        ("sequence number", r"TCP, sequence number: \d+\s+bytes 38 to 41"), ("SYN", "TCP, syn: 1"),
+        ("sequence number", r"TCP, sequence number: \d+\s+bytes 38 to 41"), ("SYN", "TCP, SYN: 1"),
         ("window", r"TCP, window: 65535\s+bytes 48 to 49 of the frame: ff ff"),
     ):  # fmt: skip
         opened.click_on("diagram", title)
@@ -232,7 +238,7 @@ def test_choose_a_field(opened: Opened) -> None:
         assert opened.pane("diagram").locator("rect[fill='#FCE9B6']").count() == 1
     opened.page.keyboard.press("Shift+Tab")
     opened.page.keyboard.press("Enter")
-    opened.until("meaning", "TCP, fin: 0")
+    opened.until("meaning", "TCP, FIN: 0")
     opened.shoot("-dark", dark=True)
 
 

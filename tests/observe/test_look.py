@@ -67,7 +67,9 @@ def test_letters_and_lines_stand_out(look_of) -> None:
     assert contrast(look_of(look.GREY), look_of(look.BAND)) > 4
 
 
-@pytest.mark.feature("Observation", "One look, dark and light, in colours that colour-blind readers tell apart")
+@pytest.mark.feature(
+    "Observation", "One look, dark and light, in colours that colour-blind readers tell apart"
+)
 @pytest.mark.parametrize("sight", SIGHTS)
 @pytest.mark.parametrize("look_of", [lambda colour: colour, look.DARK.__getitem__], ids=["light", "dark"])
 def test_lines_can_be_told_apart(look_of, sight: str) -> None:
@@ -99,7 +101,7 @@ def test_a_drawing_turns_dark(trace: Trace, tmp_path: Path) -> None:
         assert look.DARK[look.PAPER] in picture.dark.save(tmp_path / "dark.svg").read_text()
         # In a page the drawing is the light one, and a rule for each colour turns it where the page is dark.
         assert light.partition("width=")[2] in picture.themed
-        assert all(picture.themed.count(f':{look.DARK[colour]}}}') >= 1 for colour in used)
+        assert all(picture.themed.count(f":{look.DARK[colour]}}}") >= 1 for colour in used)
 
 
 def test_a_chart_turns_dark(trace: Trace) -> None:
