@@ -11,7 +11,7 @@ from labstack.observe import look
 from labstack.observe.questions import Said
 
 YOURS, BROKEN, BOOKS, TO_COME = "yours", "broken", "the book's", "to come"
-COLOURS = {YOURS: look.STRONG_GREEN, BROKEN: "#F9D9C2", BOOKS: look.PALE_BLUE, TO_COME: look.PAPER}
+COLOURS = {YOURS: look.STRONG_GREEN, BROKEN: look.PALE_VERMILION, BOOKS: look.PALE_BLUE, TO_COME: look.PAPER}
 STEP = 38.0
 
 

@@ -156,7 +156,7 @@ def themed_image(light: bytes, dark: bytes, words: str, width: int) -> str:
 
 def darken(figure: Any) -> None:
     """Give everything in a matplotlib figure its colour for dark paper."""
-    from matplotlib.colors import to_hex, to_rgba, to_rgba_array
+    from matplotlib.colors import to_rgba, to_rgba_array
 
     partners = {to_rgba(light)[:3]: to_rgba(dark)[:3] for light, dark in DARK.items()}
 

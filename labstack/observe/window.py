@@ -161,8 +161,8 @@ class WindowChart(Chart):
         if any(value == value for value in threshold):
             line(threshold, color=look.VERMILION, linewidth=1.3, linestyle=(0, (4, 2)), label="ssthresh")
         flight: list[float] = [point.in_flight for point in self.points]
-        axes.fill_between(times, [*flight, flight[-1]], step="post", color=look.FILLED, alpha=0.75, linewidth=0,
-                          label="in flight")  # fmt: skip
+        axes.fill_between(times, [*flight, flight[-1]], step="post", color=look.FILLED, alpha=0.75,
+                          linewidth=0, label="in flight")  # fmt: skip
         peer: list[float] = [point.peer_window for point in self.points]
         if min(peer) <= 1.6 * top:
             line(peer, color=look.GREEN, linewidth=1.5, linestyle=(0, (1, 1)), label="peer's window")
