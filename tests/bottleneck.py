@@ -106,6 +106,8 @@ class Bottleneck:
         self.router.interface("out", "10.1.0.254/24")
         self.rate = bits(rate)
         self.wire: Wire = net.wire(self.router["out"], self.receiver, rate=rate, queue=queue, **options)
+        self.queue: list[int] = []
+        """Bytes that wait at the bottleneck, at every 5 ms of `run` after its warm-up."""
         self.flows = []
         for k, control in enumerate(controls, 1):
             sender = net.host(
@@ -124,10 +126,12 @@ class Bottleneck:
 
     def run(self, seconds: float, warm_up: float = 0.0) -> list[float]:
         """Let it run so long; the goodput of each flow, as the share of the bottleneck that its payload
-        could have, after `warm_up` seconds."""
+        could have, after `warm_up` seconds. `seconds` counts from now, and `warm_up` is part of it."""
         self.net.sleep(warm_up)
         before = [flow.received for flow in self.flows]
-        self.net.sleep(seconds - warm_up)
+        for _ in range(round((seconds - warm_up) / 0.005)):
+            self.net.sleep(0.005)
+            self.queue.append(self.wire.ends[0].queued)
         most = self.rate * (seconds - warm_up) / 8 * MSS / FRAME
         return [(flow.received - old) / most for flow, old in zip(self.flows, before, strict=True)]
 

@@ -30,8 +30,8 @@ class Path:
         self.control.on_ack(
             AckSample(
                 now=self.now, acked=acked, lost=0, rtt=rtt or self.rtt, in_flight=self.control.cwnd,
-                delivered=self.delivered, interval=self.rtt, delivery_rate=0, app_limited=False,
-                in_recovery=in_recovery, cwnd_limited=limited,
+                delivered=self.delivered, prior_delivered=0, interval=self.rtt, delivery_rate=0,
+                app_limited=False, in_recovery=in_recovery, cwnd_limited=limited,
             )
         )  # fmt: skip
 

@@ -2,10 +2,11 @@
 
 `sender` knows the stream and the peer's window, `recovery` what is lost, `congestion` how much the network
 bears, `rtt` how long to wait. Here they meet. Each acknowledgement goes to all of them, and then `output`
-sends what may be sent.
+sends what may be sent; with a controller that paces, a little at a time.
 
     retransmission timer   something is under way, and its acknowledgement does not come    RFC 6298
     persist timer          nothing is under way, and the window has no room for more        RFC 9293 §3.8.6.1
+    pacing timer           more may be sent, but not yet: see `pacing`
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import INFINITE, CongestionControl
 from labstack.transport.tcp.congestion.names import Make, by_name
+from labstack.transport.tcp.pacing import Pacer
 from labstack.transport.tcp.receiver import Receiver
 from labstack.transport.tcp.recovery import Recovery
 from labstack.transport.tcp.rtt import RttEstimator
@@ -76,8 +78,9 @@ class Flight:
         self._app_limited = False
         self._phase = ""
         self._retransmission = Alarm(node.clock, node.events, rules.RETRANSMISSION_TIMEOUT, self._on_timeout)
+        self._pacer = Pacer(node, self._go_on)
         self._persist = Alarm(node.clock, node.events, rules.PERSIST_TIMEOUT, self._on_persist)
-        self._batch = Alarm(node.clock, node.events, rules.BATCH, self._on_batch)
+        self._batch = Alarm(node.clock, node.events, rules.BATCH, self._go_on)
 
     def start(self, iss: int, mss: int, syn_lost: bool) -> None:
         """The handshake is through: bytes may flow, numbered from `iss` + 1, `mss` of them a segment. After a
@@ -160,19 +163,27 @@ class Flight:
         recovery, sender, congestion, mss = self.recovery, self.sender, self.congestion, self.mss
         if not recovery.outstanding and not sender.unsent:
             return  # as on the receiving side of most connections
+        rate = congestion.pacing_rate
         while recovery.next_lost() is not None:
             if recovery.in_flight and recovery.in_flight + mss > congestion.cwnd:
+                break
+            if rate and not self._pacer.allows(rate, mss):
                 break
             self._retransmit(rules.RETRANSMIT)
         else:
             limit = max(self.offload - self.offload % mss, mss)
-            while (segment := sender.next_segment(congestion.cwnd - recovery.in_flight, limit)) is not None:
+            if rate:
+                limit = min(limit, self._pacer.burst(rate, mss) // mss * mss)
+            while (not rate or (sender.unsent and self._pacer.allows(rate, mss))) and (
+                segment := sender.next_segment(congestion.cwnd - recovery.in_flight, limit)
+            ) is not None:
                 self._transmit(segment, why)
         unsent = sender.unsent
         # Was it the congestion window that held us back, or had the program, or the peer, no more to give?
         self._cwnd_limited = recovery.in_flight + mss > congestion.cwnd
-        self._app_limited = not unsent and not self._cwnd_limited
-        if unsent and not recovery.outstanding and self._persist.deadline is None:
+        self._app_limited = unsent < mss and not self._cwnd_limited
+        waits = self._persist.deadline is not None or self._pacer.alarm.deadline is not None
+        if unsent and not recovery.outstanding and not waits:
             self._persist.set(self.node.clock.now + self.rtt.rto)
         if self.node.events:
             self._tell()
@@ -183,6 +194,9 @@ class Flight:
         self.recovery.on_sent(segment.seq, len(segment.data) + segment.fin, now, self._app_limited)
         if self._retransmission.deadline is None:
             self._retransmission.set(now + self.rtt.rto)
+        rate = self.congestion.pacing_rate
+        if rate:
+            self._pacer.sent(len(segment.data), rate)
         self._send(segment, why)
 
     def _retransmit(self, why: Rule) -> None:
@@ -216,7 +230,7 @@ class Flight:
         self._retransmit(rules.RETRANSMIT)
         self.output(rules.DATA)
 
-    def _on_batch(self) -> None:
+    def _go_on(self) -> None:
         self.output(rules.DATA)
 
     def _is_hopeless(self, now: int) -> bool:
@@ -235,7 +249,7 @@ class Flight:
     @property
     def timers(self) -> list[Alarm]:
         """Those that are set."""
-        alarms = (self._retransmission, self._persist, self._batch)
+        alarms = (self._retransmission, self._persist, self._batch, self._pacer.alarm)
         return [alarm for alarm in alarms if alarm.deadline is not None]
 
     @property

@@ -167,14 +167,14 @@ class NewReno:
         self._delivered += acked
         self._delivered_at = now
         lost = self._on_progress(ack, segments)
-        interval = rate = 0
+        interval = rate = prior = 0
         if newest is not None:
-            self._first_sent_at = newest.sent_at
+            self._first_sent_at, prior = newest.sent_at, newest.delivered
             interval = max(newest.sent_at - newest.first_sent_at, now - newest.delivered_at)
             if interval > 0:
                 rate = (self._delivered - newest.delivered) * SECOND // interval
         sample = AckSample(
-            now, acked, lost, rtt, in_flight, self._delivered, interval, rate,
+            now, acked, lost, rtt, in_flight, self._delivered, prior, interval, rate,
             newest is not None and newest.app_limited, was_in_recovery, cwnd_limited,
         )  # fmt: skip
         return sample, None

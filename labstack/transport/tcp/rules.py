@@ -80,6 +80,11 @@ PERSIST_TIMEOUT = Rule(
 KEEPALIVE = Rule(
     "tcp.keepalive", "nothing has come for a long time: does the peer still live?", "RFC 9293 §3.8.4"
 )
+PACING = Rule(
+    "tcp.pacing",
+    "what was sent has had its time at the pacing rate: more may follow",
+    "draft-cardwell-iccrg-bbr-congestion-control §4.2",
+)
 TIME_WAIT_OVER = Rule(
     "tcp.time_wait_over", "no segment of this connection can be alive any more", "RFC 9293 §3.6.1"
 )

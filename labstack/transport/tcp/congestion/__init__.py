@@ -6,6 +6,7 @@ time-outs and congestion marks, and shows a window. It sends nothing: `Flight` d
     reno    RFC 5681: add a segment a round trip, halve for a loss. Slow start counts bytes (RFC 3465, L = 2)
     cubic   RFC 9438: a curve over time, that does not ask how long a round trip takes. Slow start by
             HyStart++ (RFC 9406): byte counting with L = 8, and a way out before anything is lost
+    bbr     version 1 (draft-cardwell-iccrg-bbr-congestion-control-00): the rate of the path, paced
 
 `names.by_name("cubic")` is the class of that name.
 """
@@ -34,6 +35,8 @@ class AckSample:
     """Bytes that were under way before it came."""
     delivered: int
     """Bytes delivered since the connection began."""
+    prior_delivered: int
+    """The same, when what it acknowledges was sent: the newest of it."""
     interval: int
     """How long the delivery of the last sample's bytes took; 0 if unknown."""
     delivery_rate: int

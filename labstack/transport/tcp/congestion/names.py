@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from labstack.transport.tcp.congestion import CongestionControl
+from labstack.transport.tcp.congestion.bbr import BBR
 from labstack.transport.tcp.congestion.cubic import Cubic
 from labstack.transport.tcp.congestion.reno import Reno
 
 Make = Callable[[int, int], CongestionControl]
 """Makes one for each connection, from its MSS and its initial window in bytes: a class."""
 
-CONTROLS: Mapping[str, Make] = MappingProxyType({"reno": Reno, "cubic": Cubic})
+CONTROLS: Mapping[str, Make] = MappingProxyType({"reno": Reno, "cubic": Cubic, "bbr": BBR})
 
 
 def by_name(choice: str | Make) -> Make:
