@@ -24,7 +24,7 @@ from labstack.internet.icmp import ICMP
 from labstack.internet.ipv4 import IPv4
 from labstack.internet.routing import LongestPrefixTable, RoutingTable
 from labstack.link.arp import Arp, ArpCache, Cache
-from labstack.link.ethernet import Interface
+from labstack.link.ethernet import Interface, Watcher
 from labstack.physical.device import Device
 from labstack.sockets import compat
 from labstack.sockets.kinds import open_socket
@@ -88,6 +88,7 @@ class Host:
         self.driver = driver
         self.node = Node(name, driver, random=random, numbers=numbers)
         self.interfaces: dict[str, Interface] = {}
+        self.watchers: list[Watcher] = []
         self.arps: dict[str, Arp] = {}
         self.sockets: MutableMapping[int, Socket] = WeakValueDictionary()
         self.ip = IPv4(self.node, routing_table(), forwarding=forwarding, header=ip_header)
@@ -136,6 +137,7 @@ class Host:
         own = [InterfaceAddress.parse(text) for text in addresses]
         with self.driver:
             interface = Interface(self.node, name, device)
+            interface.watchers = self.watchers
             arp = Arp(interface, self._arp_cache(), self.ip.unreachable)
             self.ip.add_interface(interface, arp)
             for address in own:
@@ -158,10 +160,10 @@ class Host:
             self.ip.add_route(Prefix.parse(prefix), IPAddress.parse(via) if via else None, interface)
 
     # --- sockets and programs
-    def socket(self, type: int = posix.SOCK_STREAM, proto: int = 0) -> Socket:
+    def socket(self, type: int = posix.SOCK_STREAM, proto: int = 0, family: int = posix.AF_INET) -> Socket:
         """A new socket of this host: `SOCK_STREAM` is TCP, `SOCK_DGRAM` is UDP, `SOCK_RAW` sees the whole
-        datagrams of the IP protocol `proto`."""
-        return open_socket(self, type, proto)
+        datagrams of the IP protocol `proto`. Of the family `AF_PACKET` it sees frames."""
+        return open_socket(self, type, proto, family)
 
     def connect(self, address: tuple[str, int], timeout: float | None = None) -> Socket:
         """A TCP connection to (host, port). Raises ConnectionRefusedError, TimeoutError, OSError."""

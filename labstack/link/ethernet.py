@@ -28,6 +28,9 @@ UNKNOWN_TYPE = Rule("ethernet.unknown_type", "no layer of this machine reads tha
 Handler = Callable[["Interface", Buffer, int, bool], None]
 """`handler(interface, packet, segment_size, to_group)`: `packet` is borrowed; `to_group` says that the frame
 was addressed to a group (multicast or broadcast), to which no errors may be sent."""
+Watcher = Callable[["Interface", bytes, bool], bool]
+"""`watcher(interface, frame, outgoing)`: a packet socket sees a frame. True if it takes that EtherType: then
+it is none that nobody reads."""
 
 
 class Interface:
@@ -39,6 +42,10 @@ class Interface:
         self.addresses: list[InterfaceAddress] = []
         self.handlers: dict[int, Handler] = {}
         self.promiscuous = False
+        self.watchers: list[Watcher] = []
+        """Who sees each frame, as it comes and as it goes."""
+        self.overhearing = 0
+        """How many of them want to see frames for others too, which the layers above do not get."""
         self.device: Device | None = None
         self._mac = MAC(6)
         self.received_frames = self.received_bytes = 0
@@ -92,9 +99,26 @@ class Interface:
             return
         self.sent_frames += 1
         self.sent_bytes += LENGTH + len(header) + len(payload)
-        device.transmit(
-            b"".join((dst, self._mac, ethertype.to_bytes(2, "big"), header)), payload, segment_size
-        )
+        front = b"".join((dst, self._mac, ethertype.to_bytes(2, "big"), header))
+        if self.watchers:
+            self._show(b"".join((front, payload)), True)
+        device.transmit(front, payload, segment_size)
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send a whole frame as it is, header first, whatever that says."""
+        device = self.device
+        if device is None:
+            self.node.drop(NO_CABLE, interface=self.name)
+            return
+        self.sent_frames += 1
+        self.sent_bytes += len(frame)
+        if self.watchers:
+            self._show(frame, True)
+        device.transmit(frame[:LENGTH], memoryview(frame)[LENGTH:], 0)
+
+    def _show(self, frame: bytes, outgoing: bool) -> bool:
+        """Let the watchers see it; whether one of them takes its EtherType."""
+        return True in [watcher(self, frame, outgoing) for watcher in list(self.watchers)]
 
     def _receive(self, number: int, frame: Buffer, segment_size: int) -> None:
         self.received_frames += 1
@@ -108,12 +132,16 @@ class Interface:
         if frame[:6] != self._mac:
             to_group = bool(frame[0] & 1)
             if not (to_group or self.promiscuous):
+                if self.overhearing:
+                    self._show(bytes(frame), False)
                 node.drop(NOT_FOR_ME, interface=self.name, dst=bytes(frame[:6]))
                 return
         ethertype = frame[12] << 8 | frame[13]
         handler = self.handlers.get(ethertype)
+        taken = bool(self.watchers) and self._show(bytes(frame), False)
         if handler is None:
-            node.drop(UNKNOWN_TYPE, interface=self.name, ethertype=ethertype)
+            if not taken:
+                node.drop(UNKNOWN_TYPE, interface=self.name, ethertype=ethertype)
             return
         handler(self, memoryview(frame)[LENGTH:], segment_size, to_group)
 
@@ -126,4 +154,4 @@ class Interface:
         return f"<interface {self.node.name}[{self.name!r}] {self._mac} {addresses}>"
 
 
-__all__ = ["BROADCAST", "Handler", "Interface"]
+__all__ = ["BROADCAST", "Handler", "Interface", "Watcher"]

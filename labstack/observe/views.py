@@ -18,6 +18,7 @@ from labstack.core.units import SECOND, show_time
 from labstack.observe import look
 from labstack.sockets.datagram import RawSocket
 from labstack.sockets.info import TcpInfo, tcp_info
+from labstack.sockets.packet import ETH_P_ALL, PacketSocket
 from labstack.transport.tcp.states import State
 
 if TYPE_CHECKING:
@@ -134,6 +135,11 @@ def _datagrams(host: Host) -> list[tuple[str, ...]]:
             protocol = each.getsockopt(posix.SOL_SOCKET, 38)
             waiting = str(each.waiting)
             rows.append(("raw", "UNCONN", waiting, "0", f"{each.getsockname()[0]}:{protocol}", "0.0.0.0:*"))
+        elif isinstance(each, PacketSocket):
+            name, ethertype, *_ = each.getsockname()
+            kind = "p_raw" if each.type == posix.SOCK_RAW else "p_dgr"
+            heard = "*" if ethertype == ETH_P_ALL else f"{ethertype:#06x}"
+            rows.append((kind, "UNCONN", str(each.waiting), "0", f"{heard}:{name or '*'}", "*"))
     return rows
 
 

@@ -35,6 +35,7 @@ from typing import Any, Protocol
 from labstack.core.addresses import ANY, IPAddress
 from labstack.core.clock import Program
 from labstack.core.units import SECOND
+from labstack.sockets.kinds import AF_PACKET
 from labstack.sockets.selector import Selector
 from labstack.sockets.socket import Socket
 from labstack.sockets.stack import Stack
@@ -49,7 +50,9 @@ class Machine(Stack, Protocol):
 
     name: str
 
-    def socket(self, type: int = posix.SOCK_STREAM, proto: int = 0) -> Socket: ...
+    def socket(
+        self, type: int = posix.SOCK_STREAM, proto: int = 0, family: int = posix.AF_INET
+    ) -> Socket: ...
 
     def selector(self) -> Selector: ...
 
@@ -166,6 +169,9 @@ def replacements() -> list[tuple[Any, str, object]]:
         (posix, "gethostbyaddr", _either(posix.gethostbyaddr, _by_name)),
         (posix, "getaddrinfo", _either(posix.getaddrinfo, getaddrinfo)),
         (posix, "getnameinfo", _either(posix.getnameinfo, getnameinfo)),
+        (posix, "if_nameindex", _either(posix.if_nameindex, if_nameindex)),
+        (posix, "if_nametoindex", _either(posix.if_nametoindex, if_nametoindex)),
+        (posix, "if_indextoname", _either(posix.if_indextoname, if_indextoname)),
         (ssl.SSLContext, "sslsocket_class", tls.either(ssl.SSLSocket)),
         (select, "select", _either(select.select, compat_threads.select)),
         (select, "poll", _either(select.poll, compat_threads.Poll)),
@@ -254,12 +260,11 @@ def _socket(
     host: Machine, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
 ) -> Socket | None:
     """`socket.socket(…)` on a host; None for what is no matter of the network."""
-    if fileno is not None or family not in (-1, posix.AF_INET, posix.AF_INET6):
+    if fileno is not None or family not in (-1, posix.AF_INET, posix.AF_INET6, AF_PACKET):
         return None
-    if family == posix.AF_INET6:
-        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     kind = posix.SOCK_STREAM if type == -1 else type
-    new = host.socket(posix.SocketKind(kind & ~(posix.SOCK_NONBLOCK | posix.SOCK_CLOEXEC)), max(proto, 0))
+    plain = kind & ~(posix.SOCK_NONBLOCK | posix.SOCK_CLOEXEC)
+    new = host.socket(plain, max(proto, 0), posix.AF_INET if family == -1 else family)
     new.settimeout(0.0 if kind & posix.SOCK_NONBLOCK else posix.getdefaulttimeout())
     return new
 
@@ -336,3 +341,22 @@ def getnameinfo(host: Machine, address: tuple[Any, ...], flags: int) -> tuple[st
 
 def _by_name(host: Machine, name: str) -> tuple[str, list[str], list[str]]:
     return name, [], [str(host.resolve(name))]
+
+
+def if_nameindex(host: Machine) -> list[tuple[int, str]]:
+    """The interfaces, numbered from 1 in the order in which they were added."""
+    return list(enumerate(host.interfaces, 1))
+
+
+def if_nametoindex(host: Machine, name: str) -> int:
+    for index, known in if_nameindex(host):
+        if known == name:
+            return index
+    raise OSError("no interface with this name")
+
+
+def if_indextoname(host: Machine, index: int) -> str:
+    for known, name in if_nameindex(host):
+        if known == index:
+            return name
+    raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))

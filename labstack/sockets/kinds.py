@@ -8,6 +8,7 @@ import socket as posix
 from typing import TYPE_CHECKING
 
 from labstack.sockets.datagram import DatagramSocket, RawSocket
+from labstack.sockets.packet import PacketSocket
 from labstack.sockets.socket import Socket
 from labstack.sockets.stream import StreamSocket
 
@@ -15,9 +16,22 @@ if TYPE_CHECKING:
     from labstack.sockets.stack import Stack
 
 
-def open_socket(stack: Stack, type: int = posix.SOCK_STREAM, proto: int = 0) -> Socket:
-    """A new socket. Raises OSError: EINVAL for a type that is none, ESOCKTNOSUPPORT for one that IPv4 does
-    not have, EPROTONOSUPPORT for a protocol that does not go with it."""
+AF_PACKET = 17
+"""Linux's number; Python has a name for it only there."""
+
+
+def open_socket(
+    stack: Stack, type: int = posix.SOCK_STREAM, proto: int = 0, family: int = posix.AF_INET
+) -> Socket:
+    """A new socket. Raises OSError: EAFNOSUPPORT for another family than AF_INET and AF_PACKET, EINVAL for a
+    type that is none, ESOCKTNOSUPPORT for one that the family does not have, EPROTONOSUPPORT for a protocol
+    that does not go with it."""
+    if family == AF_PACKET and type in (posix.SOCK_RAW, posix.SOCK_DGRAM):
+        return PacketSocket(stack, type, proto)
+    if family == AF_PACKET and type == posix.SOCK_STREAM:
+        raise OSError(errno.ESOCKTNOSUPPORT, os.strerror(errno.ESOCKTNOSUPPORT))
+    if family not in (posix.AF_INET, AF_PACKET):
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     match type, proto:
         case posix.SOCK_STREAM, 0 | posix.IPPROTO_TCP:
             return StreamSocket(stack, proto)

@@ -62,7 +62,7 @@ class Socket:
     """What it is called when it shows itself."""
 
     def __init__(self, stack: Stack, type: int, proto: int = 0) -> None:
-        self.type = type
+        self.type = posix.SocketKind(type)
         self.proto = proto
         self._stack = stack
         self._driver = stack.driver

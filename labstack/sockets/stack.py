@@ -10,6 +10,7 @@ from labstack.core.clock import Driver
 from labstack.core.events import Events
 from labstack.core.node import Node
 from labstack.internet.ipv4 import IPv4
+from labstack.link.ethernet import Interface, Watcher
 from labstack.transport.tcp.layer import Tcp
 from labstack.transport.udp import Udp
 
@@ -27,6 +28,9 @@ class Stack(Protocol):
     driver: Driver
     sockets: MutableMapping[int, Socket]
     """Its open sockets by their `fileno()`."""
+    interfaces: dict[str, Interface]
+    watchers: list[Watcher]
+    """Who sees the frames of all its interfaces."""
 
     @property
     def events(self) -> Events: ...
