@@ -41,6 +41,8 @@ class TcpConfig:
     send_buffer: int = 1 << 20
     receive_buffer: int = 1 << 20
     """Near 1 MB: a TAP's queue holds 1,000 frames, and what overflows it is lost without a word."""
+    syn_cookies: bool = False
+    """When half-open connections fill the backlog, answer SYNs without keeping anything (RFC 4987 §3.6)."""
     syn_retries: int = 6
     """Unanswered SYNs after the first one, before connecting fails."""
     retries: int = 15
@@ -86,6 +88,7 @@ class TcpConfig:
         CUBIC."""
         linux = cls(
             congestion="cubic",
+            syn_cookies=True,
             min_rto=200 * MILLISECOND,
             max_rto=120 * SECOND,
             delayed_ack=40 * MILLISECOND,

@@ -110,6 +110,15 @@ class Connection:
         self._move(Input.PASSIVE_OPEN)
         self._answer_syn(header, rules.PASSIVE_OPEN)
 
+    def accept_cookie(self, syn: Header) -> None:
+        """A peer brought back the number that answered its SYN, of which nothing was kept: be in
+        SYN-RECEIVED, as if it had been. Raises OSError when there is no way to the peer."""
+        self.flight.offload = self.handshake.look_at_the_way()
+        self._move(Input.PASSIVE_OPEN)
+        self.handshake.read_syn(syn)
+        self.receiver.offer()  # what the answer offered
+        self._move(Input.SYN)
+
     def configure(self, config: TcpConfig) -> None:
         """The program changes constants of a connection that is there: Nagle, keepalive, time-outs."""
         self.config = self.flight.config = config

@@ -14,21 +14,25 @@ from hashlib import blake2s
 
 from labstack.core.addresses import ANY, IPAddress
 from labstack.core.checksum import Buffer
+from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.randomness import below
 from labstack.core.seq import seq_add, seq_lt, seq_max
 from labstack.headers import tcp as header_of
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import PROTO_TCP
-from labstack.headers.tcp import ACK, FIN, RST, SYN, verify
+from labstack.headers.tcp import ACK, FIN, RST, SYN, Options, verify
 from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.ports import pick_ephemeral
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.connection import Connection
+from labstack.transport.tcp.cookies import LIFETIME, PERIOD, SynCookies
 from labstack.transport.tcp.flight import Parts
+from labstack.transport.tcp.handshake import DEFAULT_MSS
 from labstack.transport.tcp.listener import Listener
+from labstack.transport.tcp.receiver import MAX_FIELD
 from labstack.transport.tcp.states import State
 
 Place = tuple[IPAddress, int]
@@ -88,6 +92,8 @@ class Tcp:
         self._random_port = node.random("tcp.port")
         draw = node.random("tcp.isn")
         self._secret = bytes(below(draw, 256) for _ in range(16))
+        draw = node.random("tcp.cookie")
+        self._cookies = SynCookies(bytes(below(draw, 256) for _ in range(16)))
         network.register(PROTO_TCP, self)
 
     # --- what sockets ask
@@ -193,7 +199,7 @@ class Tcp:
             node.drop(rules.NOT_UNICAST, src=str(src), dst=str(dst))
             return None
         if isinstance(found, Listener):
-            self._receive_in_listen(found, header, src, dst, len(data), used)
+            self._receive_in_listen(found, header, name, data, used)
         else:
             node.drop(rules.NO_LISTENER, port=header.dst_port, src=str(src))
             self._refuse(header, src, dst, len(data))
@@ -210,17 +216,23 @@ class Tcp:
         return True
 
     def _receive_in_listen(
-        self, listener: Listener, header: Header, src: IPAddress, dst: IPAddress, size: int, used: int | None
+        self, listener: Listener, header: Header, name: FourTuple, data: Buffer, used: int | None
     ) -> None:
         """RFC 9293 §3.10.7.2: first RST, then ACK, then SYN; nothing else counts. `used`: the sequence
         numbers up to here belong to an earlier connection of that name (§3.6.1)."""
         flags = header.flags
+        dst, _, src, _ = name
         if flags & ACK and not flags & RST:
+            if not flags & SYN and self.node.clock.now < listener.cookies_until:
+                return self._receive_cookie(listener, header, name, data)
             self.node.drop(rules.NO_SYN, src=str(src), port=header.dst_port)
-            self._refuse(header, src, dst, size)
+            self._refuse(header, src, dst, len(data))
             return
         if flags & RST or not flags & SYN:
             self.node.drop(rules.NO_SYN, src=str(src), port=header.dst_port)
+            return
+        if listener.full and listener.cookies:
+            self._give_cookie(listener, header, name)
             return
         if listener.full:
             self.node.drop(rules.BACKLOG_FULL, src=str(src), port=header.dst_port)
@@ -228,22 +240,53 @@ class Tcp:
         if len(self.connections) >= self.config.max_connections:
             self.node.drop(rules.TABLE_FULL, src=str(src), port=header.dst_port)
             return
-        name = (dst, header.dst_port, src, header.src_port)
+        connection = self._make_half_open(listener, name)
+        if used is not None:
+            connection.handshake.iss = seq_max(connection.iss, seq_add(used, 1))
+        try:
+            connection.accept_syn(header)
+        except OSError:
+            self.node.drop(rules.NO_WAY, **connection.names)
+            connection.abort_silently()
 
+    def _make_half_open(self, listener: Listener, name: FourTuple) -> Connection:
         def changed(connection: Connection) -> None:
             if connection in listener.half_open:
                 listener.changed(connection)
             self._changed(connection)
 
         connection = self._make(name, listener.config, changed)
-        if used is not None:
-            connection.handshake.iss = seq_max(connection.iss, seq_add(used, 1))
         listener.half_open[connection] = None
-        try:
-            connection.accept_syn(header)
-        except OSError:
-            self.node.drop(rules.NO_WAY, **connection.names)
-            connection.abort_silently()
+        return connection
+
+    def _give_cookie(self, listener: Listener, syn: Header, name: FourTuple) -> None:
+        """Answer a SYN, and keep nothing of it."""
+        dst, port, src, peer_port = name
+        now = self.node.clock.now
+        listener.cookies_until = now + LIFETIME * PERIOD
+        self.node.counters.add(rules.SYN_COOKIE.name)
+        cookie = self._cookies.make(name, syn.seq, Options.parse(syn.options).mss or DEFAULT_MSS, now)
+        options = Options(mss=min(self.network.mtu(src) - header_of.LENGTH, MAX_FIELD)).pack()
+        window = min(listener.config.receive_buffer, MAX_FIELD)
+        answer = Header(port, peer_port, cookie, seq_add(syn.seq, 1), SYN | ACK, window, 0, 0, options)
+        self._send_alone(answer, dst, src, rules.SYN_COOKIE)
+
+    def _receive_cookie(self, listener: Listener, header: Header, name: FourTuple, data: Buffer) -> None:
+        """An ACK of no connection, at a port that gave out cookies: does it bring one back?"""
+        dst, _, src, _ = name
+        irs, cookie = seq_add(header.seq, -1), seq_add(header.ack, -1)
+        mss = self._cookies.check(name, irs, cookie, self.node.clock.now)
+        if mss is None:
+            self.node.drop(rules.BAD_COOKIE, src=str(src), port=header.dst_port)
+            self._refuse(header, src, dst, len(data))
+        elif not listener.cookies or len(self.connections) >= self.config.max_connections:
+            self.node.drop(rules.BACKLOG_FULL, src=str(src), port=header.dst_port)
+        else:
+            connection = self._make_half_open(listener, name)
+            connection.handshake.iss = cookie
+            syn = Header(header.src_port, header.dst_port, irs, 0, SYN, 0, options=Options(mss=mss).pack())
+            connection.accept_cookie(syn)
+            connection.receive(header, data)
 
     def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
         try:
@@ -267,16 +310,19 @@ class Tcp:
         else:
             end = seq_add(header.seq, size + bool(flags & SYN) + bool(flags & FIN))
             reset = Header(header.dst_port, header.src_port, 0, end, RST | ACK, 0)
+        self._send_alone(reset, dst, src, rules.RESET_NO_CONNECTION)
+
+    def _send_alone(self, header: Header, src: IPAddress, dst: IPAddress, why: Rule) -> None:
+        """Send a segment that belongs to no connection."""
         events = self.node.events
         if events:
-            events.cause = events.emit(
-                rules.RESET_NO_CONNECTION, local=f"{dst}:{header.dst_port}", peer=f"{src}:{header.src_port}"
-            )
-        segment = reset.pack(self.network.pseudo_sum(dst, src, PROTO_TCP, header_of.LENGTH))
+            events.cause = events.emit(why, local=f"{src}:{header.src_port}", peer=f"{dst}:{header.dst_port}")
+        size = header_of.LENGTH + len(header.options)
+        segment = header.pack(self.network.pseudo_sum(src, dst, PROTO_TCP, size))
         try:
-            self.network.send(src, PROTO_TCP, segment, src=dst)
+            self.network.send(dst, PROTO_TCP, segment, src=src)
         except OSError:
-            self.node.drop(rules.NO_WAY, peer=str(src))
+            self.node.drop(rules.NO_WAY, peer=str(dst))
 
     # --- the table
     def _make(self, name: FourTuple, config: TcpConfig, changed: Callable[[Connection], None]) -> Connection:

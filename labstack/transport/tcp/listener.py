@@ -3,7 +3,8 @@
 
     a SYN  ──▶  half open: our SYN, ACK is not answered yet  ──▶  ready: the program may accept
 
-Both together never hold more than the backlog: what comes then is dropped, and the peer tries again.
+Both together never hold more than the backlog. What comes then is dropped, and the peer tries again; or, with
+SYN cookies, it is answered and forgotten, until the peer brings back what was said (see `cookies`).
 """
 
 from __future__ import annotations
@@ -32,11 +33,18 @@ class Listener:
         self.half_open: dict[Connection, None] = {}  # in the order in which they came
         self.ready: deque[Connection] = deque()
         self.readable = Waiters()
+        self.cookies_until = 0
+        """Up to then an ACK may bring back a cookie that this port gave out, in nanoseconds."""
         self._tcp = tcp
 
     @property
     def full(self) -> bool:
         return len(self.half_open) + len(self.ready) >= self.backlog
+
+    @property
+    def cookies(self) -> bool:
+        """It is full of connections that are half open, and gives out cookies."""
+        return self.config.syn_cookies and len(self.ready) < self.backlog
 
     def changed(self, connection: Connection) -> None:
         """One of its connections got through the handshake, or died before that."""

@@ -14,6 +14,11 @@ ACTIVE_OPEN = Rule("tcp.active_open", "the program connects: ask the peer for a 
 PASSIVE_OPEN = Rule(
     "tcp.passive_open", "someone asks a listening port for a connection: agree", "RFC 9293 §3.5"
 )
+SYN_COOKIE = Rule(
+    "tcp.syn_cookie",
+    "half-open connections fill the backlog: agree, and keep nothing; the number is the memory",
+    "RFC 4987 §3.6",
+)
 SIMULTANEOUS_OPEN = Rule(
     "tcp.simultaneous_open", "both ends connect at the same time: agree", "RFC 9293 §3.5, figure 7"
 )
@@ -93,6 +98,7 @@ TIME_WAIT_OVER = Rule(
 NO_LISTENER = Rule("tcp.no_listener", "no program on this host has that port", "RFC 9293 §3.10.7.1")
 NO_SYN = Rule("tcp.no_syn", "it does not belong to a connection, and does not open one", "RFC 9293 §3.10.7.2")
 BACKLOG_FULL = Rule("tcp.backlog_full", "the program does not accept as fast as others connect")
+BAD_COOKIE = Rule("tcp.bad_cookie", "it brings back a cookie that was never given out", "RFC 4987 §3.6")
 TABLE_FULL = Rule("tcp.table_full", "this host has as many connections as it keeps")
 NOT_UNICAST = Rule(
     "tcp.not_unicast", "a connection is between two hosts, not groups", "RFC 9293 §3.9.2.3, MUST-57"
