@@ -49,7 +49,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
             "your own TCP fetches six bytes from Linux, and the wire carries a thousand",
             needs=LIVE,
         ),
-        Chapter("02", "Two programs talking"),
+        Chapter(
+            "02",
+            "Two programs talking",
+            "the network goes, and only TCP breaks; one cable comes, and only TCP is back",
+            needs="Python; Linux with real walls, or a recording",
+        ),
     ),
     "II · The link": (
         Chapter("03", "Bits on a wire"),

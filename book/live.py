@@ -16,15 +16,16 @@ from labstack.observe.questions import Said
 from labstack.observe.trace import Trace
 
 CAPTURES = Path(__file__).resolve().parent / "captures"
-NAMES = {"192.168.77.2": "lab", "192.168.77.1": "linux"}
+NAMES = {"192.168.77.2": "lab", "192.168.77.1": "linux", "10.0.0.1": "lab", "10.0.0.2": "linux"}
 
 
-def linux() -> tuple[LinuxPeer | None, Said]:
-    """A Linux peer, or None where this machine cannot have one; and a notice that says which."""
+def linux(*addresses: str) -> tuple[LinuxPeer | None, Said]:
+    """A Linux peer, or None where this machine cannot have one; and a notice that says which. `addresses` are
+    Linux's, with its prefix, and labstack's; without them, the usual ones."""
     try:
         if os.environ.get("LABSTACK_NO_TAP"):
             raise OSError("LABSTACK_NO_TAP is set")
-        peer = LinuxPeer()
+        peer = LinuxPeer(*addresses)
     except OSError as error:
         return None, Said(
             "No Linux peer here, so the live cells show a recording of one.\n"

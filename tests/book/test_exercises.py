@@ -1,7 +1,8 @@
 """What the exercises claim is what comes of doing them. The chapters' own cells are run, by their ids."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -30,6 +31,12 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for source in cells("01", *SETUP):
         exec(source, names)
     return names
+
+
+@pytest.fixture
+def book(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The book's own modules can be imported."""
+    monkeypatch.syspath_prepend(str(BOOK))
 
 
 def retransmissions(trace: Trace) -> list[float]:
@@ -88,3 +95,23 @@ def test_01_closing_with_three_segments_takes_eleven_frames(toy: dict[str, Any])
     exec(source.replace("if data or flags & FIN:", "if data and not flags & FIN:"), toy)
     exec(next(cells("01", "fetch")), toy)
     assert len(toy["trace"]) == 11
+
+
+def told(ask: ModuleType, mine: Callable[..., object]) -> str:
+    """What the chapter's check says to a wrong answer."""
+    verdict = ask.check(mine)
+    assert not verdict.right and verdict.part is not mine
+    return str(verdict)
+
+
+def test_02_wrong_desks_are_told_apart(book: None) -> None:
+    from questions import ch02 as ask
+
+    source = told(ask, lambda datagram, programs: programs.get(int.from_bytes(datagram[:2], "big")))
+    assert "expected 'shout', yours says 'count'\n    The destination port is the second" in source
+    little = told(ask, lambda datagram, programs: programs.get(int.from_bytes(datagram[2:4], "little")))
+    assert "expected 'shout', yours says 'a stranger'" in little
+    one_byte = told(ask, lambda datagram, programs: programs.get(datagram[3]))
+    assert "expected 'count', yours says None\n    Bytes 2 and 3, large end first" in one_byte
+    strict = told(ask, lambda datagram, programs: programs[int.from_bytes(datagram[2:4], "big")])
+    assert "to port 9, which nobody has: expected None, yours raised KeyError: 9" in strict
