@@ -108,13 +108,14 @@ def judge_tcp(tcp: TCP, names: list[str], length: int) -> str:
     assert bytes(tcp.payload) == bytes(tcp)[header:] and tcp.sport and tcp.dport
     assert tcp.reserved == 0 and tcp.urgptr == 0 and "U" not in flags
     known = [name for name, _ in tcp.options]
-    assert header == 20 or "S" in flags, "options only while the connection opens"
     if "S" in flags:
         assert length == header and not set(flags) & set("FRP") and ("A" in flags or tcp.ack == 0)
-        assert set(known) <= {"MSS", "NOP", "WScale", "EOL"} and known.count("MSS") == 1
+        assert set(known) <= {"MSS", "NOP", "WScale", "SAckOK", "Timestamp", "EOL"}
+        assert known.count("MSS") == 1
         return "SYN"
+    assert set(known) <= {"NOP", "SAck", "Timestamp"}, "the others only while the connection opens"
     if "R" in flags:
-        assert length == 20 and not set(flags) & set("SFP") and ("A" in flags or tcp.ack == 0)
+        assert length == header and not set(flags) & set("SFP") and ("A" in flags or tcp.ack == 0)
         return "RST"
     assert "A" in flags, "all but the first SYN and some resets acknowledge"
     if "F" in flags:
@@ -161,6 +162,15 @@ def bad_wire() -> tuple[Network, Trace]:
     """Loss, reordering, repetition and damage, both ways at once."""
     net, trace = two(loss=0.03, reorder=0.05, duplicate=0.03, corrupt=0.02)
     transfer(net, 400_000, 300_000)
+    return net, trace
+
+
+def timestamps() -> tuple[Network, Trace]:
+    """Timestamps in every segment, and beside them what has come out of order."""
+    net, trace = two(
+        a={"tcp": TcpConfig.linux()}, b={"tcp": TcpConfig.linux()}, loss=0.03, reorder=0.05, duplicate=0.03
+    )
+    transfer(net, 200_000, 100_000)
     return net, trace
 
 
@@ -330,6 +340,7 @@ def raw_datagrams() -> tuple[Network, Trace]:
 
 
 WORLDS: dict[str, tuple[World, set[str]]] = {
+    "timestamps": (timestamps, {"ARP", "SYN", "data", "ACK", "FIN"}),
     "a bad wire": (bad_wire, {"ARP", "SYN", "data", "ACK", "FIN"}),
     "odd segments": (odd_segments, {"ARP", "SYN", "data", "ACK", "FIN"}),
     "a small MTU": (small_mtu, {"ARP", "SYN", "data", "ACK", "FIN"}),

@@ -22,7 +22,7 @@ LINUX_STATES = {
     State.CLOSING: 11,
 }  # fmt: skip
 _OPEN, _RECOVERY, _LOSS = 0, 3, 4  # of tcpi_ca_state
-_WINDOW_SCALING = 4  # of tcpi_options
+_TIMESTAMPS, _SACK, _WINDOW_SCALING = 1, 2, 4  # of tcpi_options
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,6 +54,9 @@ class TcpInfo:
     own_window: int = 0
     scales: tuple[int, int] = (0, 0)
     """By how many bits the peer's windows, and its own, are scaled."""
+    sack: bool = False
+    timestamps: bool = False
+    """Whether both ends use these options."""
     congestion: str = ""
     timers: tuple[tuple[str, float], ...] = ()
     """The timers that are set, and in how many seconds each is due."""
@@ -64,7 +67,8 @@ class TcpInfo:
         mss = self.mss or 1
         microseconds = SECOND // MICROSECOND
         in_loss = {"recovery": _RECOVERY, "loss": _LOSS}.get(self.phase, _OPEN)
-        options = _WINDOW_SCALING if any(self.scales) else 0
+        options = _TIMESTAMPS * self.timestamps | _SACK * self.sack
+        options |= _WINDOW_SCALING * any(self.scales)
         scales = self.scales[0] | self.scales[1] << 4
         first = [_NUMBERS[self.state], in_loss, self.tries, 0, self.tries, options, scales, self.app_limited]
         words = [0] * 24
@@ -92,10 +96,11 @@ def tcp_info(connection: Connection | None, otherwise: State = State.CLOSED) -> 
         return TcpInfo(otherwise.value)
     flight, now = connection.flight, connection.node.clock.now
     rtt, sender, receiver = flight.rtt, flight.sender, connection.receiver
+    agreed = connection.agreed
     common = dict[str, object](
         state=connection.state.value,
         mss=connection.mss,
-        announced_mss=connection.own_mss,
+        announced_mss=agreed.own_mss,
         srtt=None if rtt.srtt is None else rtt.srtt / SECOND,
         rttvar=rtt.rttvar / SECOND,
         rto=rtt.rto / SECOND,
@@ -105,7 +110,7 @@ def tcp_info(connection: Connection | None, otherwise: State = State.CLOSED) -> 
         tries=flight.tries,
         peer_window=sender.snd_wnd,
         own_window=receiver.rcv_wnd,
-        scales=connection.shifts,
+        scales=(agreed.snd_shift, agreed.rcv_shift),
         timers=tuple(
             (alarm.rule.name.rpartition(".")[2], max((alarm.deadline or now) - now, 0) / SECOND)
             for alarm in connection.timers
@@ -121,5 +126,7 @@ def tcp_info(connection: Connection | None, otherwise: State = State.CLOSED) -> 
             "in_flight": recovery.in_flight,
             "unacknowledged": recovery.outstanding,
             "congestion": type(congestion).__name__.lower(),
+            "sack": agreed.sack,
+            "timestamps": agreed.timestamps.on,
         }
     return TcpInfo(**common)  # type: ignore[arg-type]

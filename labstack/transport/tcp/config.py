@@ -65,6 +65,12 @@ class TcpConfig:
     """The largest segment payload to announce and to send; None: as the MTU allows (RFC 9293 §3.7.1)."""
     window_scaling: bool = True
     """Offer the window scale option (RFC 7323 §2)."""
+    sack: bool = True
+    """Offer selective acknowledgements (RFC 2018, RFC 2883): they cost nothing until something is lost."""
+    timestamps: bool = False
+    """Offer timestamps (RFC 7323 §3). They take 12 bytes of every segment and some microseconds, and pay
+    where sequence numbers come round while old segments may be alive, above 100 Mbit/s: `linux` has them, and
+    plain pictures of segments do without."""
     nagle: bool = True
     """RFC 9293 §3.7.4; a socket's TCP_NODELAY switches it off."""
     max_holes: int = 256
@@ -84,13 +90,14 @@ class TcpConfig:
 
     @classmethod
     def linux(cls, **changes: Any) -> Self:
-        """The constants of Linux 6: it waits less for acknowledgements, retransmits sooner, and takes
-        CUBIC."""
+        """The constants of Linux 6: it waits less for acknowledgements, retransmits sooner, uses timestamps,
+        and takes CUBIC."""
         linux = cls(
             congestion="cubic",
             syn_cookies=True,
             min_rto=200 * MILLISECOND,
             max_rto=120 * SECOND,
             delayed_ack=40 * MILLISECOND,
+            timestamps=True,
         )
         return replace(linux, **changes)

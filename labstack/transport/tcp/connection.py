@@ -16,11 +16,12 @@ from labstack.core.clock import Alarm, Waiters
 from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.seq import seq_add, seq_lt, seq_sub
-from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN
+from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN, Options
 from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.acknowledgement import Acknowledgement
+from labstack.transport.tcp.agreement import Agreement
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.flight import Flight, Parts
 from labstack.transport.tcp.handshake import Handshake
@@ -63,6 +64,7 @@ class Connection:
         config: TcpConfig,
         parts: Parts,
         iss: int,
+        clock_offset: int,
         changed: Callable[[Connection], None],
     ) -> None:
         self.node = node
@@ -81,8 +83,17 @@ class Connection:
         self.names = self.transmitter.names
         self.flight = Flight(node, self.names, config, parts, self._send_segment, self._time_out)
         self._changed = changed
+        self.agreed = Agreement(config, node.clock, clock_offset)
+        """The options: what both ends have offered."""
         self.handshake = Handshake(
-            node, config, self.transmitter, self.receiver, self.flight.rtt, iss, self._on_no_answer
+            node,
+            config,
+            self.agreed,
+            self.transmitter,
+            self.receiver,
+            self.flight.rtt,
+            iss,
+            self._on_no_answer,
         )
         self._keepalive: Keepalive | None = None
         self._max_window = 0  # the largest that the peer has ever allowed, in bytes
@@ -145,11 +156,6 @@ class Connection:
         return [self.handshake.alarm, *self._acknowledgement.alarms, self._last_wait, *keepalive]
 
     @property
-    def shifts(self) -> tuple[int, int]:
-        """By how many bits the peer's windows, and its own, are scaled (RFC 7323 §2)."""
-        return self.handshake.snd_shift, self.handshake.rcv_shift
-
-    @property
     def iss(self) -> int:
         """Its initial sequence number."""
         return self.handshake.iss
@@ -157,12 +163,7 @@ class Connection:
     @property
     def mss(self) -> int:
         """The largest payload that it sends in a segment, in bytes."""
-        return self.handshake.mss
-
-    @property
-    def own_mss(self) -> int:
-        """What it announced: the largest payload to receive, in bytes."""
-        return self.handshake.own_mss
+        return self.agreed.mss
 
     @property
     def opening(self) -> bool:
@@ -262,13 +263,20 @@ class Connection:
         if self._keepalive is not None:
             self._keepalive.heard()
         flags, size = header.flags, len(data)
+        options = Options.parse(header.options) if header.options else None
+        if self.agreed.timestamps.on and not self._is_in_time(header, size, options):
+            return
         if size and self._is_next(header, flags):
+            if options is not None:
+                self.agreed.learn(header.seq, options)
             self._process_text(header.seq, data, False)
             return
         # First, check the sequence number.
         if not self._acceptable(header.seq, size + (flags & FIN) + (flags >> 1 & 1)):
-            self._not_acceptable(header, size)
+            self._not_acceptable(header, data)
             return
+        if options is not None:
+            self.agreed.learn(header.seq, options)
         # Second, check the RST bit (RFC 5961 §3: only the exact number is believed).
         if flags & RST:
             if header.seq == self.receiver.rcv_nxt:
@@ -304,7 +312,7 @@ class Connection:
             flags & ~PSH == ACK
             and header.seq == receiver.rcv_nxt
             and header.ack == sender.snd_una == sender.snd_nxt
-            and header.window << self.handshake.snd_shift == sender.snd_wnd
+            and header.window << self.agreed.snd_shift == sender.snd_wnd
             and self.state is State.ESTABLISHED
             and receiver.rcv_wnd > 0
             and not sender.unsent
@@ -318,11 +326,28 @@ class Connection:
             return 0 <= begin < window or begin == 0
         return begin < window and begin + length > 0
 
-    def _not_acceptable(self, header: Header, size: int) -> None:
+    def _is_in_time(self, header: Header, size: int, options: Options | None) -> bool:
+        """Protection against wrapped sequence numbers (RFC 7323 §5.3, R1), and §3.2: no segment but a reset
+        lacks its timestamps. A reset is judged by its number alone (§5.2)."""
+        if header.flags & RST:
+            return True
+        if options is None or options.timestamps is None:
+            self.node.drop(rules.NO_TIMESTAMP, **self.names, seq=header.seq)
+            return False
+        if not self.agreed.timestamps.is_old(options.timestamps[0]):
+            return True
+        self.node.drop(rules.OLD_TIMESTAMP, **self.names, seq=header.seq, tsval=options.timestamps[0])
+        if size or header.flags & FIN:
+            self._send_ack(rules.OLD_TIMESTAMP)
+        else:
+            self._acknowledgement.challenge(rules.OLD_TIMESTAMP)
+        return False
+
+    def _not_acceptable(self, header: Header, data: Buffer) -> None:
         """Say what is expected. What the segment acknowledges counts all the same, if it is in place: it may
         probe a window that is shut, or keep the connection alive (§3.10.7.4, RFC 9293 §3.8.4)."""
         self.node.drop(rules.OUT_OF_WINDOW, **self.names, seq=header.seq)
-        flags = header.flags
+        flags, size = header.flags, len(data)
         if flags & RST:
             return
         if flags & SYN:
@@ -339,6 +364,8 @@ class Connection:
             and not self._process_ack(header, 1)
         ):
             return
+        if size and seq_sub(header.seq, self.receiver.rcv_nxt) + size <= 0:
+            self.receiver.accept(header.seq, data, False)  # nothing new, but the ACK tells that it came twice
         if size or flags & FIN:
             self._send_ack(
                 rules.OLD_OR_EARLY
@@ -407,7 +434,7 @@ class Connection:
                 self._reset(ack, None, rules.RESET_BAD_ACK)
                 return False
             self._move(Input.ACK_OF_SYN)
-            self._established(header.seq, header.window << self.handshake.snd_shift)
+            self._established(header.seq, header.window << self.agreed.snd_shift)
         flight = self.flight
         sender = flight.sender
         if seq_lt(sender.snd_nxt, ack) or seq_sub(sender.snd_una, ack) > self._max_window:
@@ -417,7 +444,7 @@ class Connection:
             self._acknowledgement.challenge(rules.BAD_ACK)
             return False
         bare = not size and not header.flags & FIN
-        window = header.window << self.handshake.snd_shift
+        window = header.window << self.agreed.snd_shift
         if window > self._max_window:
             self._max_window = window
         acked = flight.acknowledged(header.seq, ack, window, bare)
@@ -471,7 +498,7 @@ class Connection:
         """The handshake is through: from now on bytes flow."""
         handshake = self.handshake
         handshake.alarm.stop()
-        self.flight.start(self.iss, handshake.mss, syn_lost=handshake.syn_lost)
+        self.flight.start(self.iss, self.mss, syn_lost=handshake.syn_lost)
         self.flight.sender.acknowledge(seq, seq_add(self.iss, 1), window)
         self._max_window = window
         if self._keepalive is not None:
@@ -517,12 +544,15 @@ class Connection:
     def _send(self, flags: int, seq: int, why: Rule, data: Buffer = b"", segment_size: int = 0) -> None:
         """Send a segment that acknowledges all that has come, and offers the window."""
         receiver = self.receiver
-        window = min(receiver.offer() >> self.handshake.rcv_shift, MAX_FIELD)
+        window = min(receiver.offer() >> self.agreed.rcv_shift, MAX_FIELD)
         self._acknowledgement.sent()
-        self.transmitter.try_to_send(flags, seq, receiver.rcv_nxt, window, why, data, segment_size)
+        ack = receiver.rcv_nxt
+        options = self.agreed.for_segment(ack, receiver.blocks, len(data))
+        self.transmitter.try_to_send(flags, seq, ack, window, why, data, options, segment_size)
 
     def _reset(self, seq: int, ack: int | None, why: Rule) -> None:
-        self.transmitter.try_to_send(RST if ack is None else RST | ACK, seq, ack or 0, 0, why)
+        options = self.agreed.for_segment(ack or 0, (), 0)
+        self.transmitter.try_to_send(RST if ack is None else RST | ACK, seq, ack or 0, 0, why, b"", options)
 
     # --- the end
     def _wait_twice_msl(self) -> None:

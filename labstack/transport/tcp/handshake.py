@@ -1,9 +1,7 @@
-"""The handshake of one connection: SYNs, sent until they are answered, and what the two ends agree on by
-their options.
+"""The handshake of one connection: SYNs, sent until they are answered.
 
-`connection` decides what a segment means; this file says what a SYN carries, reads the peer's, and repeats
-the own one. RFC 9293 §3.5 (opening), §3.7.1 (MSS), §3.8.1 (SYNs again); RFC 7323 §2 (window scale). Chapter
-18 of the book.
+`connection` decides what a segment means; this file sends the SYN, reads the peer's, and repeats the own one.
+What they carry stands in `agreement`. RFC 9293 §3.5 (opening), §3.8.1 (SYNs again). Chapter 18 of the book.
 """
 
 from __future__ import annotations
@@ -13,16 +11,14 @@ from collections.abc import Callable
 from labstack.core.clock import Alarm
 from labstack.core.events import Rule
 from labstack.core.node import Node
-from labstack.headers.tcp import ACK, LENGTH, SYN, Options
+from labstack.headers.tcp import ACK, SYN, Options
 from labstack.headers.tcp import TCP as Header
 from labstack.transport.tcp import rules
+from labstack.transport.tcp.agreement import Agreement
 from labstack.transport.tcp.config import TcpConfig
-from labstack.transport.tcp.receiver import MAX_FIELD, MAX_SHIFT, Receiver, scale_for
+from labstack.transport.tcp.receiver import MAX_FIELD, Receiver
 from labstack.transport.tcp.rtt import RttEstimator
 from labstack.transport.tcp.transmitter import Transmitter
-
-DEFAULT_MSS = 536
-"""What a peer takes that announces nothing (RFC 9293 §3.7.1)."""
 
 
 class Handshake:
@@ -32,6 +28,7 @@ class Handshake:
         self,
         node: Node,
         config: TcpConfig,
+        agreed: Agreement,
         transmitter: Transmitter,
         receiver: Receiver,
         rtt: RttEstimator,
@@ -39,16 +36,10 @@ class Handshake:
         give_up: Callable[[], None],
     ) -> None:
         self.iss = iss
-        self.mss = DEFAULT_MSS
-        """The largest payload to send, in bytes."""
-        self.own_mss = DEFAULT_MSS
-        """The largest payload to receive, as announced, in bytes."""
-        self.scaling = config.window_scaling
-        self.rcv_shift = scale_for(config.receive_buffer) if config.window_scaling else 0
-        self.snd_shift = 0
         self.alarm = Alarm(node.clock, node.events, rules.HANDSHAKE_TIMEOUT, self._on_timeout)
         self._node = node
         self._config = config
+        self._agreed = agreed
         self._transmitter = transmitter
         self._receiver = receiver
         self._rtt = rtt
@@ -62,26 +53,19 @@ class Handshake:
         return self._syns > 1
 
     def look_at_the_way(self) -> int:
-        """Find out how large a payload the peer may send: what fits the first link's frames, or less (RFC
-        9293 §3.7.1). What the device takes in one piece, in bytes, is returned. Should the way change later
-        to a device that offloads less, that device's driver cuts what is too long.
+        """Find out how large a payload the peer may send. What the device takes in one piece, in bytes, is
+        returned. Should the way change later to a device that offloads less, that device's driver cuts what
+        is too long.
 
         Raises OSError when there is no way to the peer."""
         mtu, offload = self._transmitter.find_way()
-        largest = min(mtu - LENGTH, MAX_FIELD)
-        self.own_mss = min(self._config.mss or largest, largest)
+        self._agreed.fit(mtu)
         return offload
 
     def read_syn(self, header: Header) -> None:
-        """Take the peer's initial number and its options; unknown ones are ignored (RFC 9293 §3.1)."""
-        options = Options.parse(header.options)
-        self.scaling = self.scaling and options.window_scale is not None
-        self.snd_shift = min(options.window_scale or 0, MAX_SHIFT) if self.scaling else 0
-        if not self.scaling:
-            self.rcv_shift = 0
-        # A peer that announces nonsense gets at least one byte a segment.
-        self.mss = max(min(options.mss or DEFAULT_MSS, self.own_mss), 1)
-        self._receiver.start(header.seq, self.own_mss, self.rcv_shift)
+        """Take the peer's initial number and its options."""
+        most = self._agreed.read_syn(Options.parse(header.options))
+        self._receiver.start(header.seq, most, self._agreed.rcv_shift)
 
     def answer(self, why: Rule) -> None:
         """Send SYN and ACK, for the peer's SYN has come."""
@@ -94,10 +78,11 @@ class Handshake:
         OSError when there is no way to the peer."""
         self._syns += 1
         self.alarm.set(self._node.clock.now + self._rtt.rto)
-        options = Options(mss=self.own_mss, window_scale=self.rcv_shift if self.scaling else None)
-        ack = self._receiver.rcv_nxt if self._flags & ACK else 0
+        answers = bool(self._flags & ACK)
+        ack = self._receiver.rcv_nxt if answers else 0
         window = min(self._receiver.offer(), MAX_FIELD)
-        self._transmitter.send(self._flags, self.iss, ack, window, why, b"", options.pack())
+        options = self._agreed.for_syn(answers, ack)
+        self._transmitter.send(self._flags, self.iss, ack, window, why, b"", options)
 
     def try_again(self, why: Rule) -> None:
         """Send the SYN; without a way to the peer, it may come back before the next try."""

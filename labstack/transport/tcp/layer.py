@@ -334,6 +334,7 @@ class Tcp:
             config,
             self.parts,
             self._initial_number(name),
+            self._clock_offset(name),
             changed,
         )
         self.connections[name] = connection
@@ -342,11 +343,16 @@ class Tcp:
     def _initial_number(self, name: FourTuple) -> int:
         """ISN = M + F(four-tuple, secret): a clock of 4 µs ticks keeps old segments apart, the secret keeps
         blind attackers guessing (RFC 6528 §3)."""
+        return seq_add(int.from_bytes(self._digest(name)[:4], "big"), self.node.clock.now // 4000)
+
+    def _clock_offset(self, name: FourTuple) -> int:
+        """Where the clock of a connection's timestamps begins (RFC 7323 §7.1)."""
+        return int.from_bytes(self._digest(name)[4:8], "big")
+
+    def _digest(self, name: FourTuple) -> bytes:
         own, port, peer, peer_port = name
-        digest = blake2s(
-            own + peer + port.to_bytes(2, "big") + peer_port.to_bytes(2, "big"), key=self._secret
-        )
-        return seq_add(int.from_bytes(digest.digest()[:4], "big"), self.node.clock.now // 4000)
+        ports = port.to_bytes(2, "big") + peer_port.to_bytes(2, "big")
+        return blake2s(own + peer + ports, key=self._secret).digest()
 
     def _changed(self, connection: Connection) -> None:
         name = (*connection.local, *connection.peer)

@@ -7,12 +7,15 @@ come.
           head of the ring    rcv_nxt            a piece           its end              rcv_nxt + rcv_wnd
 
 RFC 9293 §3.8.6 (the window), §3.10.7.4 (seventh and eighth check); RFC 1122 §4.2.3.2 and RFC 5681 §4.2 (when
-to acknowledge). Chapters 19 and 21 of the book.
+to acknowledge); RFC 2018 and RFC 2883 (to say which pieces are here, and what came twice). Chapters 19 to 21
+of the book.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from enum import Enum
+from operator import itemgetter
 from typing import Protocol
 
 from labstack.core.checksum import Buffer
@@ -22,6 +25,13 @@ from labstack.transport.tcp.ring import Ring
 
 MAX_SHIFT = 14
 MAX_FIELD = 65535
+MAX_BLOCKS = 4
+"""Pieces that one acknowledgement can name: 34 bytes of options (RFC 2018 §3)."""
+
+Block = tuple[int, int]
+"""A piece of the stream: its first sequence number, and the first behind it."""
+
+_BEGIN, _END = itemgetter(0), itemgetter(1)
 
 
 class Acknowledge(Enum):
@@ -45,6 +55,9 @@ class Receiver(Protocol):
     """Bytes that the program can read now."""
     finished: bool
     """All bytes up to the peer's FIN, and the FIN, have arrived."""
+    blocks: tuple[Block, ...]
+    """What the ACK that goes with the last `offer` reports: first what came twice, then the pieces behind a
+    gap, the latest first (RFC 2018 §4, RFC 2883 §4). Empty while all is in order."""
 
     def start(self, irs: int, mss: int, shift: int) -> None:
         """The peer's first sequence number is `irs`, its segments carry up to `mss` bytes, and the windows
@@ -97,9 +110,11 @@ class Reassembly:
         self._mss = 536
         self._shift = 0
         self._largest = MAX_FIELD
-        self._pieces: list[
-            tuple[int, int]
-        ] = []  # out of order, sorted: (begin, end) as distances from rcv_nxt
+        self.blocks: tuple[Block, ...] = ()
+        self._at = 0  # bytes of the stream in front of rcv_nxt: the next three count from the stream's begin
+        self._pieces: list[Block] = []  # out of order, sorted: (begin, end)
+        self._latest: list[int] = []  # where what came out of order begins, the latest first
+        self._twice: Block | None = None
         self._fin_at: int | None = None
         self._unacknowledged = 0
 
@@ -110,9 +125,13 @@ class Reassembly:
         self._largest = MAX_FIELD << shift
 
     @property
-    def pieces(self) -> list[tuple[int, int]]:
+    def pieces(self) -> list[Block]:
         """What waits behind a gap: (first, first behind) sequence numbers of each piece."""
-        return [(seq_add(self.rcv_nxt, begin), seq_add(self.rcv_nxt, end)) for begin, end in self._pieces]
+        return [self._numbers(piece) for piece in self._pieces]
+
+    def _numbers(self, piece: Block) -> Block:
+        begin, end = piece
+        return seq_add(self.rcv_nxt, begin - self._at), seq_add(self.rcv_nxt, end - self._at)
 
     def accept(self, seq: int, data: Buffer, fin: bool) -> Acknowledge:
         size = len(data)
@@ -121,6 +140,8 @@ class Reassembly:
             # A FIN takes a number behind the last byte, and may come before the bytes in front of it.
             self._fin_at = seq_add(seq, size)
         if begin < 0:
+            if size:
+                self._twice = self._at + begin, self._at + min(begin + size, 0)
             if begin + size + fin <= 0:
                 return (
                     Acknowledge.NOW if size or fin else Acknowledge.NO
@@ -137,6 +158,7 @@ class Reassembly:
         """`size` more bytes are in order. Acknowledge every second full segment at once (RFC 5681 §4.2)."""
         self.rcv_nxt = (self.rcv_nxt + size) & 0xFFFFFFFF
         self.rcv_wnd = max(self.rcv_wnd - size, 0)
+        self._at += size
         self.available += size
         self._unacknowledged += size
         if self._fin_at is not None and seq_le(self._fin_at, self.rcv_nxt):
@@ -150,25 +172,50 @@ class Reassembly:
         return Acknowledge.LATER if size else Acknowledge.NO
 
     def _out_of_order(self, begin: int, data: Buffer, size: int) -> Acknowledge:
+        if not size:
+            return Acknowledge.NOW
+        pieces, at = self._pieces, self._at
+        begin += at
         end = begin + size
-        if size:
-            if begin and len(self._pieces) >= self._max_holes:
-                return Acknowledge.REFUSED
-            self._ring.put(self.available + begin, data)
-            merged = []
-            for other_begin, other_end in self._pieces:
-                if other_end < begin or other_begin > end:
-                    merged.append((other_begin, other_end))
-                else:
-                    begin, end = min(begin, other_begin), max(end, other_end)
-            merged.append((begin, end))
-            merged.sort()
-            self._pieces = merged
-            if begin == 0:
-                # The gap is closed: what waited behind it is in order now.
-                self._pieces = [(b - end, e - end) for b, e in merged if b > end]
-                self._advance(end)
+        # Those that it touches: from the first that ends at its beginning or later, up to the first that
+        # begins behind its end.
+        first = bisect_left(pieces, begin, key=_END)
+        last = bisect_right(pieces, end, key=_BEGIN)
+        touched = pieces[first:last]
+        if not touched and begin > at and len(pieces) >= self._max_holes:
+            return Acknowledge.REFUSED
+        self._ring.put(self.available + begin - at, data)
+        self._latest.insert(0, begin)
+        for piece in touched:
+            again = max(begin, piece[0]), min(end, piece[1])
+            if again[0] < again[1]:
+                self._twice = self._twice or again
+        if touched:
+            begin, end = min(begin, touched[0][0]), max(end, touched[-1][1])
+        if begin == at:
+            # The gap is closed: what waited behind it is in order now.
+            del pieces[first:last]
+            self._advance(end - at)
+        else:
+            pieces[first:last] = [(begin, end)]
         return Acknowledge.NOW
+
+    def _report(self) -> tuple[Block, ...]:
+        """The blocks for one acknowledgement. What came twice is told once; the latest pieces are told again
+        and again, so that each is named in several acknowledgements, should some be lost."""
+        pieces = self._pieces
+        named: list[Block] = []
+        begins: list[int] = []
+        for begin in self._latest:
+            at = bisect_right(pieces, begin, key=_BEGIN) - 1
+            if at >= 0 and begin < pieces[at][1] and pieces[at] not in named:
+                named.append(pieces[at])
+                begins.append(begin)
+        self._latest = begins[:MAX_BLOCKS]
+        if self._twice:
+            named.insert(0, self._twice)
+            self._twice = None
+        return tuple(self._numbers(piece) for piece in named[:MAX_BLOCKS])
 
     def peek(self, size: int) -> Buffer:
         return self._ring.view(0, min(size, self.available))
@@ -187,6 +234,8 @@ class Reassembly:
     def offer(self) -> int:
         self._unacknowledged = 0
         self.rcv_wnd = self._possible()
+        if self._pieces or self._twice or self.blocks:
+            self.blocks = self._report()
         return self.rcv_wnd
 
     def wants_update(self) -> bool:

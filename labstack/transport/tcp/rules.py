@@ -62,6 +62,11 @@ CHALLENGE_RST = Rule(
     "tcp.challenge_rst", "a reset that is not exactly in place: ask the peer", "RFC 5961 §3.2"
 )
 CHALLENGE_SYN = Rule("tcp.challenge_syn", "a SYN in an open connection: ask the peer", "RFC 5961 §4.2")
+OLD_TIMESTAMP = Rule(
+    "tcp.old_timestamp",
+    "it left before one that has arrived: a leftover of an earlier round of the sequence numbers",
+    "RFC 7323 §5.3",
+)
 RESET_NO_CONNECTION = Rule(
     "tcp.reset", "there is no such connection here: tell the sender", "RFC 9293 §3.10.7.1"
 )
@@ -105,6 +110,7 @@ NOT_UNICAST = Rule(
 )
 OUT_OF_WINDOW = Rule("tcp.out_of_window", "no byte of it is one that is waited for", "RFC 9293 §3.10.7.4")
 NO_ACK = Rule("tcp.no_ack", "a segment of an open connection has to acknowledge", "RFC 9293 §3.10.7.4")
+NO_TIMESTAMP = Rule("tcp.no_timestamp", "both ends agreed on timestamps, and it has none", "RFC 7323 §3.2")
 BAD_ACK = Rule("tcp.bad_ack", "it acknowledges what was never sent", "RFC 9293 §3.10.7.4")
 BAD_RESET = Rule("tcp.bad_reset", "a reset that does not acknowledge our SYN", "RFC 9293 §3.10.7.3")
 BEYOND_WINDOW = Rule(

@@ -83,11 +83,12 @@ class Transmitter:
         window: int,
         why: Rule,
         data: Buffer = b"",
+        options: bytes = b"",
         segment_size: int = 0,
     ) -> None:
         """`send`, but without a way to the peer the segment is lost, as any other may be: a timer will try
         again."""
         try:
-            self.send(flags, seq, ack, window, why, data, b"", segment_size)
+            self.send(flags, seq, ack, window, why, data, options, segment_size)
         except OSError:
             self.node.drop(rules.NO_WAY, **self.names)
