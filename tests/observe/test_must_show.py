@@ -52,8 +52,8 @@ def chart(trace: Trace) -> WindowChart:
 
 
 SUMMARY = (
-    "peak cwnd 100,740 bytes at 0.243509 s; most in flight 100,740 bytes at 0.243509 s; "
-    "ssthresh from infinite to 50,370 bytes at 0.247200 s; "
+    "peak cwnd 100,740 bytes at 0.243520 s; most in flight 100,740 bytes at 0.243520 s; "
+    "ssthresh from infinite to 50,370 bytes at 0.247211 s; "
     "1 × fast retransmit; 1 × packet lost; 1 × retransmission"
 )
 

@@ -122,7 +122,7 @@ def test_why(trace: Trace) -> None:
     assert rules[0] == "device.sent"
     assert "tcp.fast_retransmit" in rules
     arrivals = [step.packet for step in why if step.rule == "device.received"]
-    assert trace[arrivals[0]].label() == "ACK ack=2921"
+    assert trace[arrivals[0]].label() == "ACK ack=2921 SACK=4381-8761"
     assert [step.event.time for step in why] == sorted((step.event.time for step in why), reverse=True)
     assert rules[-1] == "socket.call"
     assert "RFC 5681 §3.2" in why.text and f"packet {again(trace).number} is sent" in why.text
