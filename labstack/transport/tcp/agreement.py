@@ -11,8 +11,10 @@ Each end offers what its `TcpConfig` says; but for the MSS, only what both have 
 from __future__ import annotations
 
 from labstack.core.clock import Clock
+from labstack.core.events import Rule
 from labstack.headers.tcp import LENGTH as HEADER
-from labstack.headers.tcp import MAX_OPTIONS, Options
+from labstack.headers.tcp import MAX_OPTIONS, RST, Options
+from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.receiver import MAX_FIELD, MAX_SHIFT, Block, scale_for
 from labstack.transport.tcp.timestamps import LENGTH as TIMESTAMPS
@@ -72,6 +74,16 @@ class Agreement:
             options.timestamps = times.value(), times.recent
             times.last_ack_sent = ack
         return options.pack()
+
+    def untimely(self, flags: int, options: Options | None) -> Rule | None:
+        """The rule of timestamps that a segment breaks: only a reset may lack them (RFC 7323 §3.2), and it is
+        no leftover of an earlier round of the sequence numbers (PAWS, §5.3, R1). A reset is judged by its
+        number alone (§5.2)."""
+        if flags & RST:
+            return None
+        if options is None or options.timestamps is None:
+            return rules.NO_TIMESTAMP
+        return rules.OLD_TIMESTAMP if self.timestamps.is_old(options.timestamps[0]) else None
 
     def learn(self, seq: int, options: Options) -> None:
         """An acceptable segment has come with options: its time is the next to be echoed."""

@@ -264,7 +264,8 @@ class Connection:
             self._keepalive.heard()
         flags, size = header.flags, len(data)
         options = Options.parse(header.options) if header.options else None
-        if self.agreed.timestamps.on and not self._is_in_time(header, size, options):
+        if self.agreed.timestamps.on and (untimely := self.agreed.untimely(flags, options)):
+            self._on_untimely(header, size, untimely)
             return
         if size and self._is_next(header, flags):
             if options is not None:
@@ -326,22 +327,13 @@ class Connection:
             return 0 <= begin < window or begin == 0
         return begin < window and begin + length > 0
 
-    def _is_in_time(self, header: Header, size: int, options: Options | None) -> bool:
-        """Protection against wrapped sequence numbers (RFC 7323 §5.3, R1), and §3.2: no segment but a reset
-        lacks its timestamps. A reset is judged by its number alone (§5.2)."""
-        if header.flags & RST:
-            return True
-        if options is None or options.timestamps is None:
-            self.node.drop(rules.NO_TIMESTAMP, **self.names, seq=header.seq)
-            return False
-        if not self.agreed.timestamps.is_old(options.timestamps[0]):
-            return True
-        self.node.drop(rules.OLD_TIMESTAMP, **self.names, seq=header.seq, tsval=options.timestamps[0])
-        if size or header.flags & FIN:
-            self._send_ack(rules.OLD_TIMESTAMP)
-        else:
-            self._acknowledgement.challenge(rules.OLD_TIMESTAMP)
-        return False
+    def _on_untimely(self, header: Header, size: int, why: Rule) -> None:
+        """Its timestamps are missing, or old: drop it, and tell whoever sent old bytes what is expected."""
+        self.node.drop(why, **self.names, seq=header.seq)
+        if why is rules.OLD_TIMESTAMP and (size or header.flags & FIN):
+            self._send_ack(why)
+        elif why is rules.OLD_TIMESTAMP:
+            self._acknowledgement.challenge(why)
 
     def _not_acceptable(self, header: Header, data: Buffer) -> None:
         """Say what is expected. What the segment acknowledges counts all the same, if it is in place: it may

@@ -26,11 +26,11 @@ from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.ports import pick_ephemeral
 from labstack.transport.tcp import rules
+from labstack.transport.tcp.agreement import DEFAULT_MSS
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.connection import Connection
 from labstack.transport.tcp.cookies import LIFETIME, PERIOD, SynCookies
 from labstack.transport.tcp.flight import Parts
-from labstack.transport.tcp.handshake import DEFAULT_MSS
 from labstack.transport.tcp.listener import Listener
 from labstack.transport.tcp.receiver import MAX_FIELD
 from labstack.transport.tcp.states import State
