@@ -18,7 +18,7 @@ from labstack.core.units import SECOND
 from labstack.observe import look
 from labstack.observe.assembly import turned
 from labstack.observe.charts import Chart, finish
-from labstack.observe.packet import LOST, QUEUE_FULL
+from labstack.observe.packet import LOST, TURNED_AWAY
 from labstack.physical.faults import Flow
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class WindowChart(Chart):
             and event.fields.get("peer") in {peer, None}
         ]
         self.marks += [
-            (self._seconds(p.departed), "packet lost") for p in packets if p.fate in {LOST, QUEUE_FULL}
+            (self._seconds(p.departed), "packet lost") for p in packets if p.fate in {LOST, *TURNED_AWAY}
         ]
         self.marks += [
             (self._seconds(p.sent), "retransmission")
