@@ -27,9 +27,10 @@ print(json.dumps(dict(mss=words[2], ssthresh=words[17], cwnd=words[18], again=wo
 s.recv(1)
 """
 LINE = (
-    "ESTAB 0 1512560 192.168.77.1:5000 192.168.77.2:60981 cubic wscale:4,10 rto:204 rtt:1.741/2.277 mss:1460 "
-    "pmtu:1500 rcvmss:536 advmss:1460 cwnd:320 ssthresh:200 bytes_sent:873080 bytes_retrans:2920 "
-    "bytes_acked:452600 segs_out:598 send 2146812177bps retrans:1/2 lost:3 sacked:4 unacked:288 snd_wnd:768256"
+    "ESTAB 0 1512560 192.168.77.1:5000 192.168.77.2:60981 cubic wscale:4,10 rto:204 rtt:1.741/2.277 "
+    "mss:1460 pmtu:1500 rcvmss:536 advmss:1460 cwnd:320 ssthresh:200 bytes_sent:873080 "
+    "bytes_retrans:2920 bytes_acked:452600 segs_out:598 send 2146812177bps retrans:1/2 "
+    "lost:3 sacked:4 unacked:288 snd_wnd:768256"
 )
 
 
@@ -50,9 +51,7 @@ def test_a_line_of_ss() -> None:
 
 
 @pytest.mark.linux
-@pytest.mark.feature(
-    "Observation", "A Linux flow's windows, sampled by ss, laid over labstack's in one chart"
-)
+@pytest.mark.feature("Observation", "A Linux flow's windows, sampled by ss, over labstack's in one chart")
 def test_linux_and_labstack_in_one_chart(linux: LinuxPeer, tmp_path: Path) -> None:
     # Linux sends through a labstack router, which has the slow wire on its other side.
     router = linux.host("r", forwarding=True)
