@@ -158,6 +158,7 @@ class Network:
         chosen = wires or tuple(self.wires)
         sources = [host.events for host in self.hosts.values()] + [wire.events for wire in chosen]
         trace = Trace(sources, {wire.name for wire in chosen})
+        trace.routes_before = {name: host.ip.routes for name, host in self.hosts.items()}
         self._traces.append(trace)
         return trace
 

@@ -100,14 +100,14 @@ def test_a_browser_shows_it(page: tuple[Path, Any, str], tmp_path: Path) -> None
     file.write_text(html, encoding="utf-8")
     with sync_api.sync_playwright() as p:
         chromium = p.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        tab = chromium.new_page(viewport={"width": 1100, "height": 900}, java_script_enabled=False)
+        tab = chromium.new_page(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
         # Not a byte comes from anywhere else.
         tab.route("http*://**", lambda route: route.abort())
         tab.goto(file.as_uri())
         for picture in tab.locator(".jp-OutputArea img, .jp-OutputArea svg").all():
             box = picture.bounding_box()
             assert box is not None and box["width"] > 100 and box["height"] > 40
-            assert box["x"] >= 0 and box["x"] + box["width"] <= 1100, "wider than the page"
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 1280, "wider than the page"
         first = next(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
         assert tab.get_by_text(first.lstrip("# ").splitlines()[0], exact=False).first.is_visible()
         if directory := os.environ.get("LABSTACK_SCREENSHOTS"):

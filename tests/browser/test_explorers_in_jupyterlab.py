@@ -187,6 +187,7 @@ class Opened:
         self.page.evaluate(run, name)
         light = "true" if name.endswith("Light") else "false"
         self.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{light}'")
+        self.page.locator("#jupyterlab-splash").wait_for(state="hidden")
 
 
 @pytest.fixture
@@ -271,6 +272,7 @@ def test_change_stop_and_see(opened: Opened) -> None:
     for name, value in (("delay", "80 ms"), ("rate", "2 Mbit/s"), ("queue", "8 KiB"), ("algorithm", "cubic")):
         opened.choose(name, value)
         opened.until("summary", rf"{name} = {value}[\s\S]*peak cwnd")
+        opened.until("progress", "done: ")
     opened.shoot("-cubic")
     opened.choose("size", "500000000")
     opened.until("progress", "running: .* simulated seconds")
@@ -308,7 +310,7 @@ def test_two_ladders(opened: Opened) -> None:
 def test_live(opened: Opened) -> None:
     opened.until("live", "stopped, 0 frames seen")
     opened.button("start").click()
-    opened.until("live", r"listening, \d+ frames seen[\s\S]*ESTABLISHED[\s\S]*len=5")
+    opened.until("live", r"listening, \d+ frames seen[\s\S]*ESTAB[\s\S]*len=5")
     opened.shoot()
     opened.button("stop").click()
     opened.until("live", "a: stopped")

@@ -207,9 +207,43 @@ def test_arp_tables(routed: tuple[Network, Trace]) -> None:
     assert [row[2:4] for row in trace.arp("r").changes][:3] == [
         ("10.0.0.1", "learned"), ("10.0.1.1", "asked"), ("10.0.1.1", "learned"),
     ]  # fmt: skip
-    held = {(one.host, one.address): one for one in chart.held}
+    held = {(one.host, one.key): one for one in chart.held}
     assert held["a", "10.0.0.254"].end - held["a", "10.0.0.254"].start == 60
     assert len(chart.table()) == len(chart.changes)
+
+
+@pytest.mark.feature("Observation", "Routing tables as they change")
+def test_routing_tables(tmp_path: Path) -> None:
+    with Network(seed=3) as net:
+        a, b, c = (net.host(name, f"10.0.{k}.1/24") for k, name in enumerate("abc"))
+        r = net.router("r")
+        for k, host in enumerate((a, b, c)):
+            net.wire(host, r.interface(f"eth{k}", f"10.0.{k}.254/24"))
+        a.route("0.0.0.0/0", via="10.0.0.254")
+        trace = net.capture()
+        net.sleep(1)
+        r.route("10.9.0.0/16", via="10.0.1.1")
+        [first] = [route for route in r.ip.routes if route.prefix.length == 16]
+        net.sleep(2)
+        r.ip.remove(first)
+        r.route("10.9.0.0/16", via="10.0.2.1")
+        net.sleep(1)
+        a.ping("10.9.0.1", timeout=1)
+        net.run()
+        table = [(str(route.prefix), str(route.via or "")) for route in r.ip.routes]
+    chart = trace.routes()
+    assert "r: 10.9.0.0/16 via 10.0.1.1 added, removed; eth1, static" in chart.summary
+    assert "r: 10.9.0.0/16 via 10.0.2.1 added; eth2, static" in chart.summary
+    assert "a: 0.0.0.0/0 via 10.0.0.254 all the time; eth0, static" in chart.summary
+    times = {(one.host, one.key): (one.start, one.end) for one in chart.held}
+    assert times["r", "10.9.0.0/16 via 10.0.1.1"] == (1, 3)
+    assert times["r", "10.9.0.0/16 via 10.0.2.1"] == (3, float("inf"))
+    # What stands open at the end is what the table says, by another way.
+    open_ = {one.key for one in chart.held if one.host == "r" and one.end == float("inf")}
+    assert open_ == {f"{p} via {via}" if via else f"{p} on the link" for p, via in table}
+    assert list(chart.table()["what"]) == ["added", "removed", "added"]
+    assert len(trace.routes("a").held) == 2
+    assert chart.save(tmp_path / "routes.png").stat().st_size > 10_000
 
 
 def test_what_a_packet_changed(trace: Trace) -> None:
