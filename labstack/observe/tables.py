@@ -65,7 +65,7 @@ class TableChart(Chart):
                 self._read(event)
         if not self.changes and not self.held:
             raise ValueError(
-                f"no {self.title.partition(':')[0]} changed in this trace: "
+                f"{self.title.partition(':')[0]}: nothing changed in this trace: "
                 "was the capture started before the traffic?"
             )
 
@@ -172,7 +172,7 @@ class Neighbours(TableChart):
 class Routes(TableChart):
     """Routing tables. What they held when the capture began counts as held from then on."""
 
-    title = "routing tables: which way leads where"
+    title = "Routing tables: which way leads where"
     names = ("way", "interface")
 
     def _begin(self, trace: Trace, host: str | None) -> None:
