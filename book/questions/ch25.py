@@ -82,8 +82,8 @@ def check(mine: object) -> Verdict:
 exercises = Hints(
     "Exercise 1. The peers have closed, and the kernel knows. The web server's program has not called close, "
     "three hundred times. No time-out will do it for it.",
-    "Exercise 2. `with client:` around the two lines closes it, whatever happens. After it, three clients "
-    "leave nothing behind.",
+    "Exercise 2. `with client:` around the line that sends closes it, whatever happens. Nothing stays in "
+    "CLOSE-WAIT. Now the server is the one who closes first: TIME-WAIT, for a minute.",
     "Exercise 3. A reset in place of the FIN: recv raises ConnectionResetError where it used to return b''. "
     "And no TIME-WAIT is left.",
 )
