@@ -147,14 +147,15 @@ def test_with_offload_they_go_in_one_piece(linux: LinuxPeer, flags: int) -> None
 
 
 @pytest.mark.feature("Real wires", "With offload, segments of 64 KB cross the TAP in both directions")
-def test_a_transfer_with_offload(linux: LinuxPeer) -> None:
+@pytest.mark.parametrize("offload", [True, False], ids=["by the kernel", "by the TAP"])
+def test_a_transfer_in_long_pieces(linux: LinuxPeer, offload: bool) -> None:
     serve = (
         "import socket; l = socket.create_server(('', 9000)); s = l.accept()[0]\n"
         "data = s.makefile('rb').read(3_000_000); s.sendall(data); s.close()"
     )
     linux.run([sys.executable, "-c", serve])
     linux.wait_for_port(9000)
-    with closing(linux.host(offload=True)) as host:
+    with closing(linux.host(offload=offload)) as host:
         device = host["eth0"].device
         assert isinstance(device, Tap) and device._receive is not None
         longest = {"in": 0, "out": 0}
@@ -177,6 +178,35 @@ def test_a_transfer_with_offload(linux: LinuxPeer) -> None:
         assert s.makefile("rb").read() == data
         s.close()
     assert longest["in"] > 10_000 and longest["out"] > 10_000
+
+
+def test_whoever_listens_sees_the_frames_of_the_wire(linux: LinuxPeer) -> None:
+    """Without offload nothing that crosses the TAP is longer than a frame, though TCP handles long pieces."""
+    serve = (
+        "import socket; l = socket.create_server(('', 9000)); s = l.accept()[0]\n"
+        "data = s.makefile('rb').read(300_000); s.sendall(data); s.close()"
+    )
+    linux.run([sys.executable, "-c", serve])
+    linux.wait_for_port(9000)
+    with closing(linux.host()) as host:
+        frames: dict[str, list[bytes]] = {SENT.name: [], RECEIVED.name: []}
+
+        def listen(event: Event) -> None:
+            if event.rule.name in frames:
+                frame = event.fields["frame"]
+                assert isinstance(frame, bytes)
+                frames[event.rule.name].append(frame)
+
+        host.events.append(listen)
+        data = os.urandom(300_000)
+        s = host.connect(("linux", 9000), timeout=20)
+        s.sendall(data)
+        assert s.makefile("rb").read() == data
+        s.close()
+    for way in frames.values():
+        segments = [frame for frame in way if len(frame) > 66 and frame[12:14] == b"\x08\x00"]
+        assert len(segments) >= 206 and max(map(len, segments)) <= 1514
+        assert all(map(tcp_checksum_is_right, segments))
 
 
 def test_events_tell_of_every_frame(linux: LinuxPeer, clock: Clock) -> None:
