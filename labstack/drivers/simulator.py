@@ -13,9 +13,10 @@ baton to hand back: while it waits, it turns the world itself, call by call.
 from __future__ import annotations
 
 import contextvars
-import heapq
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any
 
 from labstack.core.clock import Deadlock, Waiters
 from labstack.core.units import SECOND, show_time
@@ -26,22 +27,21 @@ PATIENCE = 3600 * SECOND
 """How long, in virtual time, a blocking call without a time-out waits in a world that never falls idle."""
 
 _COMPACT_ABOVE = 1024
+_FN = 2
+_NEVER = 1 << 63
 
 
-class Timer:
-    """A call that is to come: a slot in the simulator's heap."""
+class Timer(list[Any]):
+    """A call that is to come, as it stands in the simulator's heap: [when, number, function, daemon,
+    simulator]. The heap compares the first two. Without a function it is done with."""
 
-    __slots__ = ("_fn", "_simulator", "daemon")
-
-    def __init__(self, simulator: Simulator, fn: Callable[[], None], daemon: bool) -> None:
-        self._simulator = simulator
-        self._fn: Callable[[], None] | None = fn
-        self.daemon = daemon
+    __slots__ = ()
 
     def cancel(self) -> None:
-        if self._fn is not None:
-            self._fn = None
-            self._simulator._cancelled(self.daemon)
+        _, _, fn, daemon, simulator = self
+        if fn is not None:
+            self[_FN] = None
+            simulator._cancelled(daemon)
 
 
 def _closed_gate() -> threading.Lock:
@@ -95,7 +95,7 @@ class Simulator:
 
     def __init__(self) -> None:
         self.now = 0
-        self._heap: list[tuple[int, int, Timer]] = []
+        self._heap: list[Timer] = []
         self._asked = 0
         self._waiting_calls = 0
         self._dead = 0
@@ -103,14 +103,14 @@ class Simulator:
         self._running: Program | None = None
         self._baton = _closed_gate()
         self._turning = False
-        self._turn_of = _Turn(self)
+        self._turn = _Turn(self)
         self._closed = False
 
     # --- the clock
     def call_at(self, when: int, fn: Callable[[], None], daemon: bool = False) -> Timer:
-        timer = Timer(self, fn, daemon)
         self._asked += 1
-        heapq.heappush(self._heap, (when if when > self.now else self.now, self._asked, timer))
+        timer = Timer((when if when > self.now else self.now, self._asked, fn, daemon, self))
+        heappush(self._heap, timer)
         if not daemon:
             self._waiting_calls += 1
         return timer
@@ -121,8 +121,8 @@ class Simulator:
         self._dead += 1
         # Cancelled calls stay in the heap until their time. When they are most of it, leave them out.
         if self._dead > _COMPACT_ABOVE and self._dead * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2]._fn is not None]
-            heapq.heapify(self._heap)
+            self._heap[:] = [timer for timer in self._heap if timer[_FN] is not None]
+            heapify(self._heap)
             self._dead = 0
 
     @property
@@ -131,47 +131,31 @@ class Simulator:
         return self._waiting_calls == 0
 
     # --- turning the world
-    def step(self, until: int | None = None) -> bool:
-        """Run the next call; False if there is none (or none up to the time `until`)."""
-        heap = self._heap
-        while heap:
-            when, _, timer = heap[0]
-            fn = timer._fn
-            if fn is None:
-                heapq.heappop(heap)
-                self._dead -= 1
-                continue
-            if until is not None and when > until:
-                return False
-            heapq.heappop(heap)
-            timer._fn = None
-            if not timer.daemon:
-                self._waiting_calls -= 1
-            self.now = when
-            fn()
-            return True
-        return False
-
     def run(self, until: int | None = None) -> None:
         """Run until nothing but housekeeping is to come; with `until`, up to that time, which then is
         `now`."""
-        with self._turn():
+        with self._turn:
             if until is None:
-                while self._waiting_calls and self.step():
-                    pass
+                self._run_calls(_NEVER, (), until_idle=True)
             else:
-                while self.step(until):
-                    pass
+                self._run_calls(until, (), until_idle=False)
                 self.now = max(self.now, until)
 
-    def _turn(self) -> _Turn:
-        if self._closed:
-            raise RuntimeError("this network is closed: make a new one")
-        if self._running is not None or self._turning:
-            raise RuntimeError(
-                "this call would run the world from inside it: use host.spawn for a program that blocks"
-            )
-        return self._turn_of
+    def _run_calls(self, until: int, woken: Sequence[object], until_idle: bool) -> None:
+        """Run the calls that are due up to the time `until`, one after the other. Stop earlier when there is
+        something in `woken`, and with `until_idle` when nothing but housekeeping is to come."""
+        heap = self._heap
+        while not woken and heap and heap[0][0] <= until and (self._waiting_calls or not until_idle):
+            timer = heappop(heap)
+            when, _, fn, daemon, _ = timer
+            if fn is None:
+                self._dead -= 1
+                continue
+            timer[_FN] = None
+            if not daemon:
+                self._waiting_calls -= 1
+            self.now = when
+            fn()
 
     # --- waiting
     def block(
@@ -200,28 +184,31 @@ class Simulator:
     ) -> bool:
         """The main thread waits by turning the world."""
         end = self.now + PATIENCE if deadline is None else deadline
-        woken = False
+        woken: list[bool] = []
 
         def wake() -> None:
-            nonlocal woken
-            woken = True
+            woken.append(True)
 
-        with self._turn():
-            while not ready():
-                woken = False
-                with _waiting(waiters, wake):
-                    step = self.step
-                    while not woken and (self._waiting_calls or deadline is not None):
-                        if not step(end):
-                            self.now = max(self.now, end)
-                            if deadline is None:
-                                raise TimeoutError(
-                                    f"nothing came of waiting for {what} in {show_time(PATIENCE)}"
-                                )
-                            return ready()
-                if not woken:
+        with self._turn:
+            while True:
+                for waiter in waiters:
+                    waiter.append(wake)
+                try:
+                    self._run_calls(end, woken, until_idle=deadline is None)
+                finally:
+                    _wait_no_more(waiters, wake)
+                if woken:
+                    if ready():
+                        return True
+                    woken.clear()
+                elif deadline is not None:
+                    self.now = max(self.now, end)
+                    return ready()
+                elif self._waiting_calls:
+                    self.now = max(self.now, end)
+                    raise TimeoutError(f"nothing came of waiting for {what} in {show_time(PATIENCE)}")
+                else:
                     raise Deadlock(self._who_waits(what))
-        return True
 
     def _wait(
         self,
@@ -247,8 +234,12 @@ class Simulator:
                 if deadline is not None and self.now >= deadline:
                     return False
                 woken = False
-                with _waiting(waiters, wake):
+                for waiter in waiters:
+                    waiter.append(wake)
+                try:
                     program._yield()
+                finally:
+                    _wait_no_more(waiters, wake)
             return True
         finally:
             program.waits_for = ""
@@ -305,23 +296,10 @@ class Simulator:
         self._waiting_calls = 0
 
 
-class _waiting:
-    """For as long as it lasts, `waiters` know whom to wake."""
-
-    __slots__ = ("_waiters", "_wake")
-
-    def __init__(self, waiters: list[Waiters], wake: Callable[[], None]) -> None:
-        self._waiters = waiters
-        self._wake = wake
-
-    def __enter__(self) -> None:
-        for waiter in self._waiters:
-            waiter.append(self._wake)
-
-    def __exit__(self, *exc: object) -> None:
-        for waiter in self._waiters:
-            if self._wake in waiter:
-                waiter.remove(self._wake)
+def _wait_no_more(waiters: list[Waiters], wake: Callable[[], None]) -> None:
+    for waiter in waiters:
+        if wake in waiter:
+            waiter.remove(wake)
 
 
 class _Turn:
@@ -334,7 +312,14 @@ class _Turn:
         self._interruptible = interruptible()
 
     def __enter__(self) -> None:
-        self._simulator._turning = True
+        simulator = self._simulator
+        if simulator._closed:
+            raise RuntimeError("this network is closed: make a new one")
+        if simulator._running is not None or simulator._turning:
+            raise RuntimeError(
+                "this call would run the world from inside it: use host.spawn for a program that blocks"
+            )
+        simulator._turning = True
         self._interruptible.__enter__()
 
     def __exit__(self, *exc: object) -> None:
