@@ -153,6 +153,24 @@ class TCP:
         return header + options if options else header
 
 
+def pack_segment(
+    ports: tuple[int, int], seq: int, ack: int, flags: int, window: int, options: bytes, pseudo_sum: int,
+    payload: Buffer | None,
+) -> bytes:  # fmt: skip
+    """What `TCP(…).pack(pseudo_sum, payload)` makes of these fields, for half the time; options are padded
+    already. Without a payload the header is unfinished: its checksum field holds the pseudo-header's sum."""
+    src_port, dst_port = ports
+    word = 0x5000 + flags + (len(options) << 10)
+    if payload is None:
+        found = pseudo_sum % 0xFFFF
+    else:
+        total = pseudo_sum + src_port + dst_port + seq + ack + word + window
+        if options:
+            total += int.from_bytes(options, "big")
+        found = finish(ones_sum(payload, total))
+    return _HEADER.pack(src_port, dst_port, seq, ack, word, window, found, 0) + options
+
+
 _QUOTED = struct.Struct(">HHI")
 
 

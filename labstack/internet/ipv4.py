@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable
 from functools import partial
 
@@ -26,7 +27,7 @@ from labstack.headers import ipv4 as header_of
 from labstack.headers.ethernet import ETHERTYPE_IPV4
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import IPv4 as Header
-from labstack.headers.ipv4 import pseudo_sum
+from labstack.headers.ipv4 import pack_ordinary, pseudo_sum
 from labstack.internet.layer import Transport, Trouble
 from labstack.internet.routing import Route, RoutingTable
 from labstack.link.arp import Arp
@@ -44,8 +45,6 @@ IN_GROUP_FRAME = Rule(
 UNKNOWN_QUOTE = Rule(
     "ipv4.unknown_quote", "an error about a datagram that this host did not send", "RFC 5927 §4"
 )
-ROUTE_ADDED = Rule("ipv4.route_added", "the routing table learns a way to a network", "RFC 1812 §5.2.4")
-ROUTE_REMOVED = Rule("ipv4.route_removed", "the routing table loses a way to a network", "RFC 1812 §5.2.4")
 NO_ROUTE = Rule("ipv4.no_route", "no route leads to the destination", "RFC 1812 §4.3.3.1")
 TTL_EXCEEDED = Rule("ipv4.ttl_exceeded", "its time to live is used up", "RFC 1812 §5.3.1")
 TOO_BIG = Rule("ipv4.too_big", "it does not fit into the next link's frames", "RFC 1812 §4.2.2.7")
@@ -58,7 +57,8 @@ UNKNOWN_PROTOCOL = Rule(
 
 MAX_LENGTH = 65535
 WAYS = 1024
-"""Destinations whose interface and next hop are remembered."""
+"""Destinations whose interface and next hop are remembered, and pairs of addresses that were found in
+order."""
 LOOPBACK_OFFLOAD = 61440
 """Bytes of TCP payload that go to the host itself in one piece: nothing has to be cut where there is no
 link."""
@@ -87,6 +87,7 @@ class IPv4:
         self._own: dict[IPAddress, Interface] = {}
         self._broadcasts: set[IPAddress] = {LIMITED_BROADCAST}
         self._ways: dict[IPAddress, tuple[Interface, Arp, IPAddress]] = {}
+        self._pairs: dict[bytes, tuple[IPAddress, IPAddress]] = {}
         self._transports: dict[int, Transport] = {}
         self.copies: dict[int, list[Copy]] = {}
         """Who gets a copy of all that comes, by protocol number: raw sockets."""
@@ -111,18 +112,11 @@ class IPv4:
                 f"{own.address} cannot be a host's address: take one between the network's and its broadcast"
             )
         interface.addresses.append(own)
+        self._pairs.clear()
         self._own[own.address] = interface
         if own.broadcast is not None:
             self._broadcasts.add(own.broadcast)
         self.add(Route(own.prefix, interface.name, origin="connected"))
-
-    def _tell(self, rule: Rule, route: Route) -> None:
-        if self.node.events:
-            via = str(route.via) if route.via else ""
-            self.node.events.emit(
-                rule, prefix=str(route.prefix), via=via, interface=route.interface, metric=route.metric,
-                origin=route.origin,
-            )  # fmt: skip
 
     def register(self, protocol: int, transport: Transport) -> None:
         self._transports[protocol] = transport
@@ -140,13 +134,11 @@ class IPv4:
         """Add a route, in place of one with the same prefix, interface and next hop."""
         self._table.add(route)
         self._ways.clear()
-        self._tell(ROUTE_ADDED, route)
 
     def remove(self, route: Route) -> None:
         """Remove a route."""
         self._table.remove(route)
         self._ways.clear()
-        self._tell(ROUTE_REMOVED, route)
 
     def add_route(self, prefix: Prefix, via: IPAddress | None, interface: str | None = None) -> Route:
         """Add a static route. Without `interface`, it is the one on whose network `via` lies.
@@ -221,12 +213,11 @@ class IPv4:
         if segment_size:
             # A number for each piece that the device makes of it.
             self._identification += len(payload) // segment_size
-        own = self.is_own(dst)
         if src is None:
             src = self.source_for(dst)
-        packet = Header(src, dst, protocol, length, ttl, 0, ecn, identification, not may_fragment)
-        if own:
-            self._loop(packet.pack() + header + bytes(payload), segment_size)
+        packet = pack_ordinary(src, dst, protocol, length, ttl, ecn, identification, not may_fragment)
+        if self.is_own(dst):
+            self._loop(packet + header + bytes(payload), segment_size)
             return
         interface, arp, next_hop = self._way(dst)
         if dst in self._broadcasts:
@@ -234,13 +225,13 @@ class IPv4:
                 raise OSError(
                     errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone"
                 )
-            interface.send(BROADCAST, ETHERTYPE_IPV4, packet.pack() + header, payload, segment_size)
+            interface.send(BROADCAST, ETHERTYPE_IPV4, packet + header, payload, segment_size)
             return
         if length > interface.mtu and not segment_size:
             raise OSError(
                 errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {interface.mtu}"
             )
-        arp.send(next_hop, packet.pack() + header, payload, segment_size)
+        arp.send(next_hop, packet + header, payload, segment_size)
 
     def _way(self, dst: IPAddress) -> tuple[Interface, Arp, IPAddress]:
         """The interface, and the neighbour on it, through which `dst` is reached. Raises OSError
@@ -281,6 +272,8 @@ class IPv4:
     # --- up
     def receive(self, interface: Interface, packet: Buffer, segment_size: int, to_group: bool) -> None:
         """The handler for EtherType 0x0800: RFC 1122 §3.2.1, RFC 1812 §5.2."""
+        if not to_group and self._receive_ordinary(packet, segment_size):
+            return
         try:
             header = self._header.parse(packet)
         except HeaderError as error:
@@ -295,14 +288,46 @@ class IPv4:
         if dst in self._own:
             if to_group:
                 self.node.drop(IN_GROUP_FRAME, src=str(src), dst=str(dst))
-            else:
-                self._deliver(header, packet, segment_size, False)
+                return
+            if self._header is Header:  # somebody else's may find more to object to
+                if len(self._pairs) >= WAYS:
+                    self._pairs.clear()
+                self._pairs[src + dst] = src, dst
+            self._deliver(header, packet, segment_size, False)
         elif dst in self._broadcasts or dst.is_unspecified:
             self._deliver(header, packet, segment_size, True)
         elif not self.forwarding or to_group or dst.is_multicast:
             self.node.drop(NOT_FOR_ME, dst=str(dst))
         else:
             self._forward(header, packet, segment_size)
+
+    def _receive_ordinary(self, packet: Buffer, segment_size: int) -> bool:
+        """The ordinary case: a datagram in one piece, without options, between two addresses that were looked
+        at before, for a transport of this host. `receive` would find nothing to object to, only later (a test
+        holds it to that). False: it is another case."""
+        try:
+            version_ihl, tos, length, fragment, ttl, protocol, pair = header_of.ORDINARY.unpack_from(packet)
+        except struct.error:
+            return False
+        addresses = self._pairs.get(pair)
+        transport = self._transports.get(protocol)
+        if (
+            addresses is None
+            or transport is None
+            or version_ihl != header_of.VERSION_4_NO_OPTIONS
+            or fragment & header_of.PIECE
+            or not header_of.LENGTH <= length <= len(packet)
+            or int.from_bytes(packet[: header_of.LENGTH], "big") % 0xFFFF
+            or self.copies
+        ):
+            return False
+        src, dst = addresses
+        trouble = transport.receive(
+            src, dst, tos & 3, ttl, packet[header_of.LENGTH : length], segment_size > 0
+        )
+        if trouble is not None:
+            self._report(trouble, packet[:length])
+        return True
 
     def _deliver(self, header: Header, datagram: Buffer, segment_size: int, to_group: bool) -> None:
         if header.more_fragments or header.fragment_offset:

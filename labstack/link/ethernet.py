@@ -18,7 +18,7 @@ from labstack.core.addresses import BROADCAST, MAC, InterfaceAddress, IPAddress
 from labstack.core.checksum import Buffer
 from labstack.core.events import Rule
 from labstack.core.node import Node
-from labstack.headers.ethernet import LENGTH, TRUNCATED
+from labstack.headers.ethernet import DST_AND_TYPE, LENGTH, TRUNCATED, pack
 from labstack.physical.device import Device
 
 NOT_FOR_ME = Rule("ethernet.not_for_me", "the frame is addressed to another machine", "IEEE 802.3 §4.1.2")
@@ -99,7 +99,7 @@ class Interface:
             return
         self.sent_frames += 1
         self.sent_bytes += LENGTH + len(header) + len(payload)
-        front = b"".join((dst, self._mac, ethertype.to_bytes(2, "big"), header))
+        front = pack(dst, self._mac, ethertype) + header
         if self.watchers:
             self._show(b"".join((front, payload)), True)
         device.transmit(front, payload, segment_size)
@@ -121,29 +121,29 @@ class Interface:
         return True in [watcher(self, frame, outgoing) for watcher in list(self.watchers)]
 
     def _receive(self, number: int, frame: Buffer, segment_size: int) -> None:
+        size = len(frame)
         self.received_frames += 1
-        self.received_bytes += len(frame)
-        node = self.node
-        if len(frame) < LENGTH:
-            node.drop(TRUNCATED, interface=self.name)
+        self.received_bytes += size
+        if size < LENGTH:
+            self.node.drop(TRUNCATED, interface=self.name)
             return
         # Of the header, only this is needed here: whom the frame is for, and what is inside.
+        dst, ethertype = DST_AND_TYPE.unpack_from(frame)
         to_group = False
-        if frame[:6] != self._mac:
-            to_group = bool(frame[0] & 1)
+        if dst != self._mac:
+            to_group = bool(dst[0] & 1)
             if not (to_group or self.promiscuous):
                 if self.overhearing:
                     self._show(bytes(frame), False)
-                node.drop(NOT_FOR_ME, interface=self.name, dst=bytes(frame[:6]))
+                self.node.drop(NOT_FOR_ME, interface=self.name, dst=dst)
                 return
-        ethertype = frame[12] << 8 | frame[13]
         handler = self.handlers.get(ethertype)
         taken = bool(self.watchers) and self._show(bytes(frame), False)
         if handler is None:
             if not taken:
-                node.drop(UNKNOWN_TYPE, interface=self.name, ethertype=ethertype)
+                self.node.drop(UNKNOWN_TYPE, interface=self.name, ethertype=ethertype)
             return
-        handler(self, memoryview(frame)[LENGTH:], segment_size, to_group)
+        handler(self, frame[LENGTH:], segment_size, to_group)
 
     def close(self) -> None:
         if self.device is not None:

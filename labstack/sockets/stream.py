@@ -376,17 +376,17 @@ class StreamSocket(Socket):
         if flags & MSG_OOB:
             raise error(errno.EINVAL)
 
+        receiver = connection.receiver
+
         def ready() -> bool:
-            if self._read_shut:
+            if self._read_shut or receiver.available >= least:
                 return True
-            return connection.can_read() and (
-                least == 1 or connection.receiver.available >= least or connection.state not in CAN_RECEIVE
-            )
+            return connection.can_read() and (least == 1 or connection.state not in CAN_RECEIVE)
 
         def act() -> T:
-            if not connection.receiver.available:
+            if not receiver.available:
                 # What came after the end was read: that it ended is the answer, now and later.
-                if not self._read_shut and not connection.receiver.finished:
+                if not self._read_shut and not receiver.finished:
                     self._raise_error()
                 return nothing
             self._call("recv")

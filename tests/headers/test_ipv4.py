@@ -157,3 +157,10 @@ def test_what_does_not_fit_is_said(fields):
 def test_pseudo_sum_is_the_sum_of_the_pseudo_header(src, dst, protocol, length):
     pseudo_header = src + dst + bytes((0, protocol)) + length.to_bytes(2, "big")
     assert checksum(b"", pseudo_sum(src, dst, protocol, length)) == checksum(pseudo_header)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(addresses, addresses, uint8, uint16, uint8, st.integers(0, 3), uint16, st.booleans())
+def test_the_ordinary_header_is_the_same(src, dst, protocol, length, ttl, ecn, identification, whole):
+    ours = IPv4(src, dst, protocol, length, ttl, ecn=ecn, identification=identification, dont_fragment=whole)
+    assert ipv4.pack_ordinary(src, dst, protocol, length, ttl, ecn, identification, whole) == ours.pack()

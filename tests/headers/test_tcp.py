@@ -237,3 +237,17 @@ def test_flags_have_names():
     assert flag_names(everything | 0xE00) == "FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, AE"
     assert everything == 0x1FF
     assert sum(bit.bits for bit in tcp.FLAGS) == 12
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    uint16, uint16, uint32, uint32, st.integers(0, 0x1FF), uint16, our_options.filter(fits), payloads,
+    st.integers(0, 1 << 64),
+)  # fmt: skip
+def test_the_short_way_to_pack_leads_to_the_same(src, dst, seq, ack, flags, window, options, payload, pseudo):
+    raw = options.pack()
+    ours = TCP(src, dst, seq, ack, flags, window, options=raw)
+    fields = (src, dst), seq, ack, flags, window, raw, pseudo
+    assert tcp.pack_segment(*fields, payload) == ours.pack(pseudo, payload)
+    ours.checksum = pseudo % 0xFFFF
+    assert tcp.pack_segment(*fields, None) == ours.pack()

@@ -1,8 +1,10 @@
-"""The short cut for the ordinary segment leads where the long way leads."""
+"""The short cuts for ordinary segments and datagrams lead where the long ways lead."""
 
 import pytest
 
 from labstack import Network
+from labstack.core.checksum import Buffer
+from labstack.internet.ipv4 import IPv4
 from labstack.transport.tcp.connection import Connection
 
 
@@ -51,4 +53,22 @@ def test_header_prediction_changes_nothing(monkeypatch: pytest.MonkeyPatch, loss
     monkeypatch.setattr(Connection, "_is_next", counted)
     assert run(loss) == short and taken > 100
     monkeypatch.setattr(Connection, "_is_next", lambda self, header, flags: False)
+    assert run(loss) == short
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.03])
+def test_the_short_way_up_through_ipv4_changes_nothing(monkeypatch: pytest.MonkeyPatch, loss: float) -> None:
+    short = run(loss)
+    taken = 0
+    plain = IPv4._receive_ordinary
+
+    def counted(self: IPv4, packet: Buffer, segment_size: int) -> bool:
+        nonlocal taken
+        found = plain(self, packet, segment_size)
+        taken += found
+        return found
+
+    monkeypatch.setattr(IPv4, "_receive_ordinary", counted)
+    assert run(loss) == short and taken > 400
+    monkeypatch.setattr(IPv4, "_receive_ordinary", lambda self, packet, segment_size: False)
     assert run(loss) == short

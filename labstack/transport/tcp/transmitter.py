@@ -12,8 +12,7 @@ from labstack.core.checksum import Buffer
 from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.headers.ipv4 import PROTO_TCP
-from labstack.headers.tcp import LENGTH
-from labstack.headers.tcp import TCP as Header
+from labstack.headers.tcp import LENGTH, pack_segment
 from labstack.internet.layer import NetworkLayer
 from labstack.transport.tcp import rules
 
@@ -28,8 +27,8 @@ class Transmitter:
         self.node = node
         self.network = network
         self.names = {"local": f"{local[0]}:{local[1]}", "peer": f"{peer[0]}:{peer[1]}"}
-        self._src, self._src_port = local
-        self._dst, self._dst_port = peer
+        self._src, self._dst = local[0], peer[0]
+        self._ports = local[1], peer[1]
         self.pseudo_sum = network.pseudo_sum(local[0], peer[0], PROTO_TCP, 0)
 
     def find_way(self) -> tuple[int, int]:
@@ -53,15 +52,11 @@ class Transmitter:
 
         Raises OSError when there is no way to the peer.
         """
-        header = Header(self._src_port, self._dst_port, seq, ack, flags, window, 0, 0, options)
-        total = self.pseudo_sum + LENGTH + len(data)
-        if options:
-            total += len(options)
-        if segment_size:
-            header.checksum = total % 0xFFFF
-            packed = header.pack()
-        else:
-            packed = header.pack(total, data)
+        total = self.pseudo_sum + LENGTH + len(options) + len(data)
+        unfinished = segment_size > 0
+        packed = pack_segment(
+            self._ports, seq, ack, flags, window, options, total, None if unfinished else data
+        )
         events = self.node.events
         if not events:
             self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, segment_size=segment_size)
