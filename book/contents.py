@@ -85,7 +85,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
         Chapter("24", "Attacks and defences"),
     ),
     "V · Sockets": (
-        Chapter("25", "The socket, and what netstat knows"),
+        Chapter(
+            "25",
+            "The socket, and what netstat knows",
+            "the peer has closed, your send succeeds all the same, and netstat knew",
+            needs=LIVE,
+        ),
         Chapter("26", "A server for many clients"),
     ),
     "VI · Applications": (

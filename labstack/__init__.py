@@ -12,11 +12,13 @@ from labstack.host import Host
 from labstack.linux import LinuxPeer
 from labstack.network import Network
 from labstack.physical.faults import ack, data_segment, fin, frame, syn
+from labstack.physical.queue import CoDel
 from labstack.physical.wire import Wire
 from labstack.transport.tcp.config import TcpConfig
 
 __version__ = "0.1.0"
 __all__ = [
+    "CoDel",
     "Deadlock",
     "Host",
     "LinuxPeer",

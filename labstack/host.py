@@ -326,6 +326,7 @@ class Host:
         ends = dict.fromkeys(devices, (self.name, peer))
         with self.driver:
             trace = Trace([self.events], set(devices), ends=ends, origin=self.driver.now)
+            trace.routes_before = {self.name: self.ip.routes}
         self.on_close(trace.close)
         return trace
 

@@ -42,6 +42,7 @@ from labstack.linux_program import LinuxCommandFailed, LinuxProgram, how_it_ende
 
 if TYPE_CHECKING:
     from labstack.host import Host
+    from labstack.observe.linux_flow import LinuxFlow
 
 
 class LinuxPeer:
@@ -271,6 +272,13 @@ class LinuxPeer:
         if status:
             raise LinuxCommandFailed(status, program.args, *said)
         return subprocess.CompletedProcess(program.args, status, *said)
+
+    def sample(self, port: int, every: str | float = "20 ms") -> LinuxFlow:
+        """The windows of the connection at `port` of this kernel, asked for `every` so often, to be laid over
+        labstack's: `with linux.sample(5000) as flow: …`, then `trace.window(s).beside(flow)`."""
+        from labstack.observe.linux_flow import LinuxFlow
+
+        return LinuxFlow(self, port, every)
 
     def wait_for_port(self, port: int, timeout: float = 10, protocol: Literal["tcp", "udp"] = "tcp") -> None:
         """Wait until a program in the namespace listens at a TCP port, or is bound to a UDP port.

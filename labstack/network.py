@@ -71,7 +71,7 @@ class Network:
 
     def wire(self, a: Host | Interface, b: Host | Interface, name: str = "", **options: Any) -> Wire:
         """A wire between two interfaces; a host stands for its only interface without one. `options` are
-        those of `Wire`: rate, delay, queue, loss, corrupt, duplicate, reorder, mtu."""
+        those of `Wire`: rate, delay, queue, discipline, loss, corrupt, duplicate, reorder, mtu."""
         ends = [self._unwired(a), self._unwired(b)]
         if ends[0] is ends[1]:
             raise ValueError(f"{ends[0]!r} cannot be wired to itself: name two interfaces")
@@ -158,6 +158,7 @@ class Network:
         chosen = wires or tuple(self.wires)
         sources = [host.events for host in self.hosts.values()] + [wire.events for wire in chosen]
         trace = Trace(sources, {wire.name for wire in chosen})
+        trace.routes_before = {name: host.ip.routes for name, host in self.hosts.items()}
         self._traces.append(trace)
         return trace
 

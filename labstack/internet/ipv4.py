@@ -45,6 +45,8 @@ IN_GROUP_FRAME = Rule(
 UNKNOWN_QUOTE = Rule(
     "ipv4.unknown_quote", "an error about a datagram that this host did not send", "RFC 5927 §4"
 )
+ROUTE_ADDED = Rule("ipv4.route_added", "the routing table learns a way to a network", "RFC 1812 §5.2.4")
+ROUTE_REMOVED = Rule("ipv4.route_removed", "the routing table loses a way to a network", "RFC 1812 §5.2.4")
 NO_ROUTE = Rule("ipv4.no_route", "no route leads to the destination", "RFC 1812 §4.3.3.1")
 TTL_EXCEEDED = Rule("ipv4.ttl_exceeded", "its time to live is used up", "RFC 1812 §5.3.1")
 TOO_BIG = Rule("ipv4.too_big", "it does not fit into the next link's frames", "RFC 1812 §4.2.2.7")
@@ -118,6 +120,14 @@ class IPv4:
             self._broadcasts.add(own.broadcast)
         self.add(Route(own.prefix, interface.name, origin="connected"))
 
+    def _tell(self, rule: Rule, route: Route) -> None:
+        if self.node.events:
+            via = str(route.via) if route.via else ""
+            self.node.events.emit(
+                rule, prefix=str(route.prefix), via=via, interface=route.interface, metric=route.metric,
+                origin=route.origin,
+            )  # fmt: skip
+
     def register(self, protocol: int, transport: Transport) -> None:
         self._transports[protocol] = transport
 
@@ -134,11 +144,13 @@ class IPv4:
         """Add a route, in place of one with the same prefix, interface and next hop."""
         self._table.add(route)
         self._ways.clear()
+        self._tell(ROUTE_ADDED, route)
 
     def remove(self, route: Route) -> None:
         """Remove a route."""
         self._table.remove(route)
         self._ways.clear()
+        self._tell(ROUTE_REMOVED, route)
 
     def add_route(self, prefix: Prefix, via: IPAddress | None, interface: str | None = None) -> Route:
         """Add a static route. Without `interface`, it is the one on whose network `via` lies.

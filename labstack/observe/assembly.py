@@ -15,7 +15,7 @@ from labstack.core.events import Event, Value
 from labstack.core.seq import MODULUS, seq_add, seq_lt
 from labstack.headers.ethernet import MIN_FRAME
 from labstack.headers.tcp import ACK, FIN, SYN
-from labstack.observe.packet import ARRIVED, CORRUPTED, LOST, QUEUE_FULL, Packet
+from labstack.observe.packet import ARRIVED, CORRUPTED, LOST, QUEUE_DROPPED, QUEUE_FULL, Packet
 from labstack.physical.faults import Flow
 
 Key = tuple[str, int]
@@ -49,6 +49,8 @@ class Assembly:
             "wire.departed": self._departed,
             "wire.lost": self._lost,
             "wire.queue_full": self._queue_full,
+            "wire.queue_dropped": self._queue_dropped,
+            "wire.marked": self._marked,
             "wire.duplicated": self._duplicated,
             "ethernet.bad_fcs": self._bad_fcs,
             "tap.queue_full": self._not_taken,
@@ -141,6 +143,14 @@ class Assembly:
     def _queue_full(self, event: Event) -> None:
         if packet := self._of(event):
             packet.fate = QUEUE_FULL
+
+    def _queue_dropped(self, event: Event) -> None:
+        if packet := self._of(event):
+            packet.fate, packet.departed = QUEUE_DROPPED, event.time
+
+    def _marked(self, event: Event) -> None:
+        if packet := self._of(event):
+            packet.marked = True
 
     def _duplicated(self, event: Event) -> None:
         number, of = event.fields["number"], event.fields["of"]

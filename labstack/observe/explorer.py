@@ -181,13 +181,13 @@ class Explorer(Question):
         figure = self.chart.figure
         if not hasattr(self, "_image"):
             self._image = self.chart.themed
-        axes = figure.axes[0]
+        axes, lowest = figure.axes[0], figure.axes[-1]
         time = (self.present.departed - self.trace.origin) / SECOND
         box = axes.get_position()
         low, high = axes.get_xlim()
         share = min(max((time - low) / (high - low), 0.0), 1.0)
         left = 100 * (box.x0 + share * box.width)
-        top, height = 100 * (1 - box.y1), 100 * box.height
+        top, height = 100 * (1 - box.y1), 100 * (box.y1 - lowest.get_position().y0)
         return (
             f'<div style="position:relative;width:100%;max-width:{WIDTH * DPI:.0f}px">{self._image}'
             f'<div style="position:absolute;left:{left:.2f}%;top:{top:.2f}%;height:{height:.2f}%;'

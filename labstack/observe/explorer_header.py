@@ -150,4 +150,4 @@ class HeaderExplorer(Question):
                     f"color:{look.BLUE}" if mine.start <= k < mine.end else f"color:{look.GREY}")  # fmt: skip
                 cells.append(f'<span style="{style}">{self.frame[k]:02x}</span>')
             lines.append(f'<span style="color:{look.GREY}">{at:04x}</span>  {" ".join(cells)}')
-        return "<pre>" + "\n".join(lines) + "</pre>"
+        return look.themed_html('<pre class="labstack">' + "\n".join(lines) + "</pre>")

@@ -16,6 +16,7 @@ from labstack.observe import look
 from labstack.observe.explorer import widgets
 from labstack.observe.questions import Question
 from labstack.observe.trace import Trace
+from labstack.observe.views import ss
 
 if TYPE_CHECKING:
     from labstack.host import Host
@@ -90,16 +91,6 @@ class LiveView(Question):
         trace.events = kept
         return trace
 
-    def sockets(self) -> list[tuple[str, str, str, str]]:
-        """Protocol, state, local and peer address of each socket, as `ss -tl` and `ss -t` list them."""
-        rows = []
-        with self.host.driver:
-            rows += [("tcp", "LISTEN", f"*:{port}", "*:*") for _, port in self.host.tcp.listeners]
-            for own, own_port, peer, peer_port in self.host.tcp.connections:
-                state = self.host.tcp.connections[own, own_port, peer, peer_port].state.value
-                rows.append(("tcp", state, f"{own}:{own_port}", f"{peer}:{peer_port}"))
-        return rows
-
     @property
     def text(self) -> str:
         state = "listening" if self.running else "stopped"
@@ -108,10 +99,9 @@ class LiveView(Question):
             (f"{(p.sent - self._origin) / SECOND:.3f}", p.sender, p.receiver, p.protocol, p.info)
             for p in packets
         ]
-        sockets = look.align([("", "state", "local", "peer"), *self.sockets()])
         heading = f"{self.host.name}: {state}, {self.seen:,} frames seen"
         listed = look.align([("time s", "from", "to", "protocol", "info"), *rows], frozenset({0}))
-        return f"{heading}\n{sockets}\n\n{listed}"
+        return f"{heading}\n{ss(self.host)}\n\n{listed}"
 
     def widget(self) -> Any:
         w = widgets()

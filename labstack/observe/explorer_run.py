@@ -197,6 +197,7 @@ class WhatIf(Question):
     def _begin(self, **changes: Any) -> None:
         run = self.start(**changes)
         self.controls["stop"].disabled = False
+        self.controls["progress"].value = f"running: {escape(run.progress)}"
         threading.Thread(target=self._watch, args=(run,), daemon=True).start()
 
     def _watch(self, run: Run) -> None:

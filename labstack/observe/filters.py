@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from labstack.core.addresses import IPAddress, Prefix
 from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN
-from labstack.observe.packet import LOST, QUEUE_FULL, Packet
+from labstack.observe.packet import LOST, TURNED_AWAY, Packet
 
 Matches = Callable[[Packet], bool]
 
@@ -91,7 +91,7 @@ class _Reader:
             flag = _FLAGS[word]
             return lambda packet: packet.tcp is not None and bool(packet.tcp.flags & flag)
         if word == "lost":
-            return lambda packet: packet.fate in (LOST, QUEUE_FULL)
+            return lambda packet: packet.fate == LOST or packet.fate in TURNED_AWAY
         if word == "retransmission":
             return lambda packet: packet.retransmission
         protocol = way = kind = ""

@@ -19,7 +19,7 @@ from labstack.core.units import SECOND
 from labstack.headers.tcp import FIN, RST, SYN
 from labstack.observe import look
 from labstack.observe.ladder_layout import Layout, lay_out
-from labstack.observe.packet import ARRIVED, CORRUPTED, LOST, ON_ITS_WAY, QUEUE_FULL, Packet
+from labstack.observe.packet import ARRIVED, CORRUPTED, LOST, ON_ITS_WAY, QUEUE_FULL, TURNED_AWAY, Packet
 
 FONT = 10.5
 TOP = 64
@@ -148,7 +148,7 @@ class _Drawn:
     """One drawing of a ladder: where the columns are, and everything put in its place."""
 
     font = FONT
-    shares = MappingProxyType({LOST: 0.5, QUEUE_FULL: 0.09, ON_ITS_WAY: 0.6})
+    shares = MappingProxyType({LOST: 0.5, **dict.fromkeys(TURNED_AWAY, 0.09), ON_ITS_WAY: 0.6})
     """How far along its way the arrow of what does not arrive ends."""
     remark_at = 0.42
 
@@ -372,7 +372,7 @@ class _Narrow(_Drawn):
     """A ladder with its labels along the arrows, from the foot on: beside the lines stand only the times."""
 
     font = 11.5
-    shares = MappingProxyType({LOST: 0.7, QUEUE_FULL: 0.07, ON_ITS_WAY: 0.8})
+    shares = MappingProxyType({LOST: 0.7, **dict.fromkeys(TURNED_AWAY, 0.07), ON_ITS_WAY: 0.8})
     remark_at = 0.82
 
     def _gap(self) -> float:
@@ -390,7 +390,8 @@ class _Narrow(_Drawn):
         way = 1 if x2 > x1 else -1
         slope = (y2 - y1) / (x2 - x1)
         # What finds the queue full ends at once, in a cross and a word: its label stands behind them.
-        by = way * (self.shares[QUEUE_FULL] * abs(x2 - x1) + 76 if packet.fate == QUEUE_FULL else 10)
+        turned_away = packet.fate in TURNED_AWAY
+        by = way * (self.shares[QUEUE_FULL] * abs(x2 - x1) + 76 if turned_away else 10)
         self.drawing.words(
             x1 + by, y1 + by * slope - 4, _numbered(packet), self.font, _ink(packet),
             "start" if way > 0 else "end", look.MONO, turn=_degrees(slope), halo=True,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from labstack.observe.packet import QUEUE_FULL, Packet
+from labstack.observe.packet import TURNED_AWAY, Packet
 
 ROW = 15.0
 """Between two labels at the same machine, in pixels."""
@@ -51,7 +51,7 @@ def lay_out(packets: Sequence[Packet]) -> Layout:
     points: list[Point] = []
     for packet in packets:
         points.append((packet.departed, packet.number, False, packet))
-        if packet.fate != QUEUE_FULL:
+        if packet.fate not in TURNED_AWAY:
             # What got lost aims at the time when it would have come.
             aim = packet.departed + flight if packet.arrived is None else packet.arrived
             points.append((aim, packet.number, True, packet))

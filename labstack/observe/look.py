@@ -121,14 +121,7 @@ class Picture(Shown):
     def themed(self) -> str:
         """The picture as a part of a page, with the look of that page: dark where it is dark, and light in
         print."""
-        svg = self.svg.replace("<svg ", '<svg class="labstack" ', 1)
-        rules = [
-            f'{_DARK_PAGE} .labstack [{what}="{colour}"]{{{what}:{partner}}}'
-            for what in ("fill", "stroke")
-            for colour, partner in DARK.items()
-            if f'{what}="{colour}"' in svg
-        ]
-        return f"<style>@media screen{{{''.join(rules)}}}</style>{svg}"
+        return themed_html(self.svg.replace("<svg ", '<svg class="labstack" ', 1))
 
     def _repr_svg_(self) -> str:
         return _COLOUR.sub(lambda found: DARK.get(found[0], found[0]), self.svg) if self._dark else self.svg
@@ -137,6 +130,21 @@ class Picture(Shown):
 _COLOUR = re.compile("#[0-9A-F]{6}")
 _DARK_PAGE = '[data-jp-theme-light="false"]'
 """What JupyterLab, and nbconvert's pages, say of themselves while they are dark."""
+
+
+def themed_html(html: str) -> str:
+    """A part of a page in these colours, with the look of the page. Its outermost element has the class
+    "labstack"."""
+    rules = [
+        f"{_DARK_PAGE} .labstack {chosen}{{{what}:{partner}!important}}"
+        for colour, partner in DARK.items()
+        for what, chosen in (
+            ("fill", f'[fill="{colour}"]'), ("stroke", f'[stroke="{colour}"]'),
+            ("color", f'[style="color:{colour}"]'),
+        )
+        if chosen[1:-1] in html
+    ]  # fmt: skip
+    return f"<style>@media screen{{{''.join(rules)}}}</style>{html}"
 
 
 def themed_image(light: bytes, dark: bytes, words: str, width: int) -> str:

@@ -24,6 +24,9 @@ from labstack.physical.faults import Flow
 ARRIVED = "arrived"
 LOST = "lost"
 QUEUE_FULL = "queue full"
+QUEUE_DROPPED = "dropped by queue"
+TURNED_AWAY = frozenset({QUEUE_FULL, QUEUE_DROPPED})
+"""They never left: a queue had no room for them, or had them wait too long."""
 CORRUPTED = "corrupted"
 ON_ITS_WAY = "on its way"
 
@@ -86,7 +89,8 @@ class Packet:
 
     `sent`: handed to the device; `departed`: its first bit left; `arrived`: its last bit came, or None.
     `event` is the number of the event that sent it: the way to ask why. `fate`: "arrived", "lost", "queue
-    full", "corrupted" (it arrived, and its check sequence says that it is wrong) or "on its way".
+    full", "dropped by queue", "corrupted" (it arrived, and its check sequence says that it is wrong) or "on
+    its way".
     """
 
     number: int
@@ -105,6 +109,8 @@ class Packet:
     """TCP sent some of these sequence numbers before."""
     copy_of: int = 0
     """The number of the frame that the wire doubled, or 0."""
+    marked: bool = False
+    """A queue marked it in place of dropping it (ECN)."""
     changed: bytes | None = None
     """The frame as it arrived, when that is not as it was sent."""
     base: tuple[int, int] = field(default=(0, 0), repr=False)
@@ -208,7 +214,9 @@ class Packet:
             words.append("retransmission")
         if self.copy_of:
             words.append(f"copy of {self.copy_of}")
-        if self.changed is not None and self.fate != CORRUPTED:
+        if self.marked:
+            words.append("marked: congestion")
+        elif self.changed is not None and self.fate != CORRUPTED:
             words.append("changed on the way")
         return words
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labstack.observe.changes import Changed
-from labstack.observe.packet import ARRIVED, QUEUE_FULL, Packet
+from labstack.observe.packet import ARRIVED, TURNED_AWAY, Packet
 from labstack.observe.why import FRAMES, Why
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _record(packet: Packet, at: str | None) -> tuple[int, bytes, Place, int] | N
     """When and where a packet belongs in the file: see `capture_file.frames`."""
     if at is None:
         # On the wire every frame is outbound: from the interface that sent it.
-        if packet.fate == QUEUE_FULL:
+        if packet.fate in TURNED_AWAY:
             return None
         return packet.departed, packet.frame, (packet.sender, packet.device), OUTBOUND
     if packet.sender == at and not packet.copy_of:

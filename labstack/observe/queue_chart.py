@@ -1,6 +1,6 @@
-"""The send queues of a wire over time: bytes that wait at each end for the line to be free, and what found
-the queue full. Reckoned from the frames: each waits from when it was handed to the wire until its first bit
-left.
+"""The send queues of a wire over time: bytes that wait at each end for the line to be free, and what was
+dropped or marked. Reckoned from the frames: each waits from when it was handed to the wire until its first
+bit left.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from labstack.core.units import SECOND
 from labstack.headers.ethernet import FCS_LENGTH, MIN_FRAME
 from labstack.observe import look
 from labstack.observe.charts import Chart, finish
-from labstack.observe.packet import QUEUE_FULL
-from labstack.physical.wire import DEPARTED
+from labstack.observe.packet import TURNED_AWAY
+from labstack.physical.wire import DEPARTED, QUEUE_DROPPED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,8 @@ _COLOURS = (look.BLUE, look.ORANGE, look.GREEN, look.PURPLE)
 
 class QueueChart(Chart):
     """The queues of one device (all of the trace's, by default). `levels` holds (seconds, bytes) for each
-    (machine, device), `drops` the (seconds, machine, packet) that a full queue turned away."""
+    (machine, device), `drops` the (seconds, machine, packet) that a queue turned away, full or not, and
+    `marks` those that it marked (ECN)."""
 
     def __init__(self, trace: Trace, device: str | None = None) -> None:
         packets = [p for p in trace.packets if not p.copy_of and device in (None, p.device)]
@@ -33,9 +34,14 @@ class QueueChart(Chart):
                 f"no packet crossed {device!r} in this trace" if device else "this trace is empty"
             )
         self.drops: list[tuple[float, str, int]] = [
-            ((packet.sent - trace.origin) / SECOND, packet.sender, packet.number)
+            ((packet.departed - trace.origin) / SECOND, packet.sender, packet.number)
             for packet in packets
-            if packet.fate == QUEUE_FULL
+            if packet.fate in TURNED_AWAY
+        ]
+        self.marks: list[tuple[float, str, int]] = [
+            ((packet.departed - trace.origin) / SECOND, packet.sender, packet.number)
+            for packet in packets
+            if packet.marked
         ]
         self.levels: dict[tuple[str, str], list[tuple[float, int]]] = {
             (packet.sender, packet.device): [] for packet in packets
@@ -46,7 +52,7 @@ class QueueChart(Chart):
         # In the order of the events: within one instant much may come before the first leaves.
         for event in trace.events:
             packet, way = queued.get(event.number), 1
-            if packet is None and event.rule is DEPARTED:
+            if packet is None and event.rule in (DEPARTED, QUEUE_DROPPED):
                 packet, way = shown.get((event.host, event.fields["number"])), -1  # type: ignore[arg-type]
             if packet is not None:
                 place = (packet.sender, packet.device)
@@ -70,6 +76,9 @@ class QueueChart(Chart):
                 )
             if drops:
                 words[-1] += f", {drops} dropped"
+            marks = sum(1 for _, machine, _ in self.marks if machine == host)
+            if marks:
+                words[-1] += f", {marks} marked"
         return "\n".join(words)
 
     def _mean(self, steps: list[tuple[float, int]]) -> float:
@@ -96,7 +105,10 @@ class QueueChart(Chart):
         if self.drops:
             axes.plot([time for time, _, _ in self.drops], [top * 1.06] * len(self.drops), "x",
                       color=look.VERMILION, markersize=7, markeredgewidth=2,
-                      label="queue full: dropped")  # fmt: skip
+                      label="dropped")  # fmt: skip
+        if self.marks:
+            axes.plot([time for time, _, _ in self.marks], [top * 1.06] * len(self.marks), "|",
+                      color=look.PURPLE, markersize=9, markeredgewidth=1.5, label="marked")  # fmt: skip
         finish(axes, "Send queues", "bytes waiting")
         axes.set_xlim(self.start, self.end if self.end > self.start else None)
         axes.set_ylim(0, top * 1.15)

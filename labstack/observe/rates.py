@@ -44,12 +44,7 @@ class Throughput(Chart):
         self.flow = flow
         packets = [packet for packet in trace.choose(flow) if packet.flow == flow]
         self.names = names(packets, flow)
-        device = packets[-1].device if packets else ""
-        came = [
-            (packet.arrived, packet)
-            for packet in packets
-            if packet.device == device and packet.arrived is not None and packet.fate == ARRIVED
-        ]
+        came = at_the_end(packets)
         if not came:
             raise ValueError(f"nothing of {flow[0]}:{flow[1]} arrived at {flow[2]}:{flow[3]} in this trace")
         origin = trace.origin
@@ -107,6 +102,16 @@ class Throughput(Chart):
                   linestyle=(0, (4, 2)), label="all frames, with headers and what comes again")  # fmt: skip
         title = f"Throughput, {self.names[0]} → {self.names[1]}, in steps of {self.interval:g} s"
         finish(axes, title, unit)
+
+
+def at_the_end(packets: list[Packet]) -> list[tuple[int, Packet]]:
+    """What arrived, and when, of one direction of a flow: on the last wire, where several saw it."""
+    device = packets[-1].device if packets else ""
+    return [
+        (packet.arrived, packet)
+        for packet in packets
+        if packet.device == device and packet.arrived is not None and packet.fate == ARRIVED
+    ]
 
 
 class RoundTrips(Chart):

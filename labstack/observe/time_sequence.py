@@ -15,7 +15,7 @@ from labstack.headers.tcp import ACK, FIN, RST, SYN, Options
 from labstack.observe import look
 from labstack.observe.assembly import turned
 from labstack.observe.charts import Chart, finish, names
-from labstack.observe.packet import ARRIVED, LOST, QUEUE_FULL, Packet
+from labstack.observe.packet import ARRIVED, LOST, TURNED_AWAY, Packet
 from labstack.physical.faults import Flow
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class TimeSequence(Chart):
         assert packet.tcp is not None
         length = packet.payload_length + _controls(packet)
         first = packet.relative_seq
-        lost = packet.fate in (LOST, QUEUE_FULL)
+        lost = packet.fate == LOST or packet.fate in TURNED_AWAY
         return Segment(
             self._seconds(packet.sent), first, first + length, packet.retransmission, lost, packet.number
         )

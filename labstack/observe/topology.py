@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from labstack.core.units import SECOND
 from labstack.headers.ethernet import FCS_LENGTH, MIN_FRAME
 from labstack.observe import look
-from labstack.observe.packet import LOST, QUEUE_FULL
+from labstack.observe.packet import LOST, TURNED_AWAY
 from labstack.physical.wire import GAP, PREAMBLE
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _uses(wires: list[tuple[Wire, str, str]], trace: Trace) -> list[Use]:
             found[wire.name, sender] = Use(wire.name, sender, receiver)
     for packet in packets:
         use = found.get((packet.device, packet.sender))
-        if use is None or packet.fate == QUEUE_FULL:
+        if use is None or packet.fate in TURNED_AWAY:
             if use is not None:
                 use.lost += 1
             continue

@@ -25,14 +25,16 @@ from labstack.observe import capture_file, charts, joined, look, pcapng
 from labstack.observe.assembly import Assembly, turned
 from labstack.observe.changes import Changed, Effects
 from labstack.observe.encapsulation import Dissection
+from labstack.observe.fairness import Fairness
 from labstack.observe.filters import Matches, matching
 from labstack.observe.ladder import Ladder, in_line
-from labstack.observe.neighbours import Neighbours
 from labstack.observe.packet import Packet
+from labstack.observe.panels import Panels
 from labstack.observe.queue_chart import QueueChart
 from labstack.observe.quiet import quiet
 from labstack.observe.rates import RoundTrips, Throughput
 from labstack.observe.state_diagram import StateDiagram, path_of
+from labstack.observe.tables import Neighbours, Routes
 from labstack.observe.time_sequence import TimeSequence
 from labstack.observe.why import Why
 from labstack.observe.window import WindowChart, busier_side
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labstack.host import Host
+    from labstack.internet.routing import Route
     from labstack.network import Network
 
 C = TypeVar("C")
@@ -78,6 +81,8 @@ class Trace:
         self.origin = origin
         self.events: list[Event] = []
         """All that was heard, in its order."""
+        self.routes_before: dict[str, list[Route]] = {}
+        """What each machine's routing table held when the capture began, where that is known."""
         self._sources: list[Events] = []
         self.epoch = epoch or 0
         self._heard: set[str] = set()
@@ -347,9 +352,25 @@ class Trace:
         """Bytes that wait at the ends of a wire (by its name; None: of all), over time."""
         return self._chart(QueueChart, device)
 
+    def fairness(self, *flows: object, interval: float | None = None) -> Fairness:
+        """The shares of several flows over time, with Jain's index: of these sockets or flows, in the
+        direction from their source; without any, of all flows of the trace, in their busier direction."""
+        chosen = [self.find_flow(one) for one in flows] or [busier_side(self, one) for one in self.flows]
+        return self._chart(Fairness, chosen, interval)
+
+    def connection(self, flow: object = None) -> Panels:
+        """All about one side of a connection on one axis of time: its windows, round trips with SRTT and
+        RTO, and the queues it stands in."""
+        chosen = self._busier(flow)
+        return Panels(self.window(chosen), self.round_trips(chosen), self.queue())
+
     def arp(self, host: str | None = None) -> Neighbours:
         """The ARP tables of all hosts, or of one, as they change."""
         return self._chart(Neighbours, host)
+
+    def routes(self, host: str | None = None) -> Routes:
+        """The routing tables of all hosts, or of one, as they change."""
+        return self._chart(Routes, host)
 
     def _chart(self, kind: Callable[..., C], *args: object) -> C:
         with quiet():

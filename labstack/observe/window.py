@@ -17,8 +17,9 @@ from labstack.core.events import Event
 from labstack.core.units import SECOND
 from labstack.observe import look
 from labstack.observe.assembly import turned
+from labstack.observe.beside import Beside, Side
 from labstack.observe.charts import Chart, finish
-from labstack.observe.packet import LOST, QUEUE_FULL
+from labstack.observe.packet import LOST, TURNED_AWAY
 from labstack.physical.faults import Flow
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class WindowChart(Chart):
                 "was the capture started before the connection, and is that end a labstack host?"
             )
         host = mine[0].host
+        self.name = host
+        """Whose windows they are, beside others."""
         self.title = f"Congestion window of {host}, {local} → {peer}"
         packets = [packet for packet in trace.choose(flow) if packet.flow == flow]
         self.end = max([self.points[-1].time, *(self._seconds(packet.sent) for packet in packets)])
@@ -89,7 +92,7 @@ class WindowChart(Chart):
             and event.fields.get("peer") in {peer, None}
         ]
         self.marks += [
-            (self._seconds(p.departed), "packet lost") for p in packets if p.fate in {LOST, QUEUE_FULL}
+            (self._seconds(p.departed), "packet lost") for p in packets if p.fate in {LOST, *TURNED_AWAY}
         ]
         self.marks += [
             (self._seconds(p.sent), "retransmission")
@@ -98,6 +101,10 @@ class WindowChart(Chart):
         ]
         self.marks.sort()
         self.phases = self._phases([event for event in mine if event.rule.name == "tcp.phase"])
+
+    def beside(self, *others: Side) -> Beside:
+        """These windows with others laid over them: those of a `LinuxFlow`, or of another `WindowChart`."""
+        return Beside(self, *others)
 
     def _seconds(self, time: int) -> float:
         return (time - self._origin) / SECOND

@@ -10,7 +10,6 @@ duplex). IEEE 802.3 clauses 3 and 4; chapter 03 of the book.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
@@ -27,6 +26,7 @@ from labstack.headers.ethernet import FCS_LENGTH, MIN_FRAME, check_fcs, fcs
 from labstack.headers.segmentation import segment
 from labstack.physical.device import RECEIVED, SENT, Receive
 from labstack.physical.faults import Fault, Match, Seen
+from labstack.physical.queue import Discipline, DropTail, Verdict, Waiting, marked
 
 PREAMBLE = 8
 GAP = 12
@@ -43,14 +43,25 @@ DELAYED = Rule("wire.delayed", "the frame is held back on the way")
 QUEUE_FULL = Rule(
     "wire.queue_full", "the send queue holds as many bytes as it may: the last to come is dropped"
 )
+QUEUE_DROPPED = Rule(
+    "wire.queue_dropped",
+    "frames have waited too long: its queue drops one, although there is room, so that a sender slows down",
+    "RFC 7567 §2",
+)
+"""Fields of all three: `number`, `sender`, and `waited`, in nanoseconds."""
+MARKED = Rule(
+    "wire.marked",
+    "frames have waited too long: this one is marked in place of dropped, for its sender understands that",
+    "RFC 3168 §5",
+)
 BAD_FCS = Rule(
     "ethernet.bad_fcs", "the check sequence does not fit the frame: some bit is wrong", "IEEE 802.3 §3.2.9"
 )
 
 
 class End:
-    """One end of a wire: a `Device`. `node` is the machine that it is plugged into, `queued` the bytes in its
-    queue."""
+    """One end of a wire: a `Device`. `node` is the machine that it is plugged into, `waiting` what waits for
+    the line to be free."""
 
     offload = 0
 
@@ -61,10 +72,14 @@ class End:
         self.mtu = mtu
         self.node: Node | None = None
         self.peer: End
-        self.queued = 0
-        self._queue: deque[tuple[int, bytes, int]] = deque()
+        self.waiting = wire.discipline(wire.queue)
         self._free_at = 0
         self._receive: Receive | None = None
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait."""
+        return self.waiting.queued
 
     def attach(self, receive: Receive) -> None:
         self._receive = receive
@@ -78,7 +93,7 @@ class End:
             self._send(b"".join(piece))
 
     def close(self) -> None:
-        self._queue.clear()
+        self.waiting = DropTail(0)
         self._receive = None
 
     def _send(self, frame: bytes) -> None:
@@ -92,28 +107,38 @@ class End:
         frame += fcs(frame)
         if wire.rate is None:
             wire._carry(self, number, frame, cause)
-        elif self._free_at <= wire.clock.now and not self._queue:
+            return
+        now, waited_before = wire.clock.now, self.waiting.queued
+        if self._free_at <= now and not waited_before:
             self._start(number, frame, cause)
-        elif self.queued + len(frame) > wire.queue:
-            wire._drop(self, QUEUE_FULL, number, cause)
-        else:
-            if not self._queue:
-                wire.clock.call_at(self._free_at, self._next)
-            self._queue.append((number, frame, cause))
-            self.queued += len(frame)
+        elif not self.waiting.put(Waiting(number, frame, cause, now)):
+            wire._drop(self, QUEUE_FULL, number, cause, waited=0)
+        elif not waited_before:
+            wire.clock.call_at(self._free_at, self._next)
 
     def _next(self) -> None:
         """The line is free again: the next frame from the queue."""
-        if not self._queue:
-            return
-        number, frame, cause = self._queue.popleft()
-        self.queued -= len(frame)
-        if self.wire.events:
-            self.wire.events.cause = cause
-            self.wire.events.emit(DEPARTED, number=number)
-        self._start(number, frame, cause)
-        if self._queue:
-            self.wire.clock.call_at(self._free_at, self._next)
+        wire = self.wire
+        now = wire.clock.now
+        while (found := self.waiting.take(now)) is not None:
+            waiting, verdict = found
+            number, cause, waited = waiting.number, waiting.cause, now - waiting.since
+            frame: bytes | None = waiting.frame
+            if verdict is Verdict.MARK:
+                frame = marked(waiting.frame)
+            if frame is None or verdict is Verdict.DROP:
+                wire._drop(self, QUEUE_DROPPED, number, cause, waited=waited)
+                continue
+            if frame is not waiting.frame:
+                sender = self.node.name if self.node else ""
+                wire._tell(MARKED, number, cause, sender=sender, waited=waited)
+            if wire.events:
+                wire.events.cause = cause
+                wire.events.emit(DEPARTED, number=number)
+            self._start(number, frame, cause)
+            break
+        if self.waiting.queued:
+            wire.clock.call_at(self._free_at, self._next)
 
     def _start(self, number: int, frame: bytes, cause: int) -> None:
         wire = self.wire
@@ -144,7 +169,8 @@ class Wire:
     """A cable between two machines.
 
     - `rate`: bits a second (`"10 Mbit/s"`), or None: no time at all; `delay`: from end to end (`"20 ms"`).
-    - `queue`: bytes that may wait at each end for the line to be free (`"64 KiB"`).
+    - `queue`: bytes that may wait at each end for the line to be free (`"64 KiB"`); `discipline`: who goes
+      next, and who is dropped or marked for having waited too long (a class, see `physical/queue`).
     - `loss`, `corrupt`, `duplicate`, `reorder`: the share of frames, from 0 to 1, to which that happens,
       drawn from seeded streams. A reordered frame is held back by up to `hold`.
     - `drop`, `delay`, `corrupt`, `duplicate` script what happens to chosen frames.
@@ -161,6 +187,7 @@ class Wire:
         rate: str | float | None = None,
         delay: str | float = 0,
         queue: str | int = "256 KiB",
+        discipline: Callable[[int], Discipline] = DropTail,
         loss: float = 0.0,
         corrupt: float = 0.0,
         duplicate: float = 0.0,
@@ -183,6 +210,7 @@ class Wire:
         self.rate = None if rate is None else units.rate(rate)
         self.propagation = units.duration(delay)
         self.queue = units.size(queue)
+        self.discipline = discipline
         self.hold = max(self.propagation, MILLISECOND) if hold is None else units.duration(hold)
         self.counters = Counters()
         self.events = Events(name, lambda: clock.now, event_numbers)
@@ -241,7 +269,7 @@ class Wire:
         if any(self.chance.values()):
             draws, chance = self._draws, self.chance
             if chance["loss"] and draws["loss"]() < chance["loss"]:
-                self._drop(sender, LOST, number, cause)
+                self._drop(sender, LOST, number, cause, scripted=False)
                 return
             if chance["corrupt"] and draws["corrupt"]() < chance["corrupt"]:
                 frame = self._flip(frame, int(draws["bit"]() * len(frame) * 8), number, cause)
@@ -273,8 +301,8 @@ class Wire:
             self.events.cause = cause
             self.events.emit(rule, number=number, **fields)
 
-    def _drop(self, sender: End, rule: Rule, number: int, cause: int, scripted: bool = False) -> None:
-        self._tell(rule, number, cause, sender=sender.node.name if sender.node else "", scripted=scripted)
+    def _drop(self, sender: End, rule: Rule, number: int, cause: int, **fields: Value) -> None:
+        self._tell(rule, number, cause, sender=sender.node.name if sender.node else "", **fields)
 
     def __repr__(self) -> str:
         return f"<wire {self.name}>"

@@ -1,5 +1,8 @@
 """What the exercises claim is what comes of doing them. The chapters' own cells are run, by their ids."""
 
+import socket
+import struct
+import textwrap
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from types import ModuleType
@@ -9,6 +12,7 @@ import pytest
 
 from book.normalise import BOOK, read
 from labstack import Network
+from labstack.core.addresses import ANY
 from labstack.headers.tcp import RST
 from labstack.link.arp import ArpCache
 from labstack.linux import LinuxPeer
@@ -115,3 +119,73 @@ def test_02_wrong_desks_are_told_apart(book: None) -> None:
     assert "expected 'count', yours says None\n    Bytes 2 and 3, large end first" in one_byte
     strict = told(ask, lambda datagram, programs: programs[int.from_bytes(datagram[2:4], "big")])
     assert "to port 9, which nobody has: expected None, yours raised KeyError: 9" in strict
+
+
+def test_25_wrong_tables_are_told_apart(book: None) -> None:
+    from questions import ch25 as ask
+
+    def exact(listeners: Any, segment: Any) -> Any:
+        return listeners.get(segment[:2]) or listeners.get((ANY, segment[1]))
+
+    first = told(
+        ask, lambda connections, listeners, segment: exact(listeners, segment) or connections[segment]
+    )
+    assert "more of connection 2: expected 'connection 2', yours says 'the listener'\n    All four" in first
+
+    def by_ports(connections: Any, listeners: Any, segment: Any) -> Any:
+        ports = {(name[1], name[3]): found for name, found in connections.items()}
+        return ports.get((segment[1], segment[3])) or exact(listeners, segment)
+
+    assert "another peer, the same port: expected 'the listener', yours says 'connection 1'" in told(
+        ask, by_ports
+    )
+    everywhere = told(ask, lambda c, listeners, segment: c.get(segment) or listeners.get((ANY, segment[1])))
+    assert "✗ somebody listens at this very address" in everywhere and everywhere.count("✗") == 1
+    strict = told(
+        ask, lambda c, listeners, segment: c.get(segment) or exact(listeners, segment) or c[segment]
+    )
+    assert "✗ to port 81: expected None, yours raised KeyError" in strict
+
+
+@pytest.fixture
+def greeted() -> Iterator[Callable[[str], list[str]]]:
+    """Three clients greeted by exercise 2's server, with a line of it replaced; the states that are left."""
+    (text,) = cells("25", "exercises")
+    source = textwrap.dedent(text.partition("```python\n")[2].partition("```")[0])
+
+    def greet(line: str) -> list[str]:
+        names: dict[str, Any] = {}
+        exec(source.replace('        client.sendall(b"hello")', line), names)
+        with Network() as net:
+            client, server = net.host("client", "10.0.0.1/24"), net.host("server", "10.0.0.2/24")
+            net.wire(client, server)
+            server.spawn(names["greet"], server.listen(80))
+            for _ in range(3):
+                with client.connect(("server", 80)) as s:
+                    assert s.recv(9) == b"hello"
+            net.sleep(1)
+            return [row[1] for row in server.ss().rows]
+
+    yield greet
+
+
+def test_25_a_server_that_never_closes_leaves_close_wait(greeted: Callable[[str], list[str]]) -> None:
+    assert greeted('        client.sendall(b"hello")') == ["LISTEN", *["CLOSE-WAIT"] * 3]
+
+
+def test_25_with_a_with_the_server_closes_first(greeted: Callable[[str], list[str]]) -> None:
+    mended = '        with client:\n            client.sendall(b"hello")'
+    assert greeted(mended) == ["LISTEN", *["TIME-WAIT"] * 3]
+
+
+def test_25_with_linger_zero_close_is_a_reset_and_nobody_waits() -> None:
+    with Network() as net:
+        client, server = net.host("client", "10.0.0.1/24"), net.host("server", "10.0.0.2/24")
+        net.wire(client, server)
+        listener, s = server.listen(80), client.connect(("server", 80))
+        t, _ = listener.accept()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+        with pytest.raises(ConnectionResetError):
+            t.recv(100)
+        assert not client.ss().rows

@@ -58,7 +58,9 @@ NOTEBOOKS = {
     "from labstack.observe.explorer_header import HeaderExplorer\n"
     "HeaderExplorer(run().filter('syn').packets[0])",
     "whatif": "from labstack.observe.explorer_run import WhatIf\n"
-    "WhatIf(download, loss=(0, 0.1, 0.01), size=[60_000, 500_000_000])",
+    "from labstack.transport.tcp.congestion.names import CONTROLS\n"
+    "WhatIf(download, loss=(0, 0.1, 0.01), delay=['20 ms', '80 ms'], rate=['10 Mbit/s', '2 Mbit/s'],\n"
+    "       queue=['64 KiB', '8 KiB'], algorithm=list(CONTROLS), size=[60_000, 500_000_000])",
     "compare": "from labstack.observe.explorer_compare import Comparison\n"
     "Comparison(download, {'loss': 0}, {'loss': 0.05})",
     "live": LIVE,
@@ -155,6 +157,11 @@ class Opened:
         box = self.pane(pane).get_by_text(words, exact=True).first.bounding_box()
         self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
+    def choose(self, name: str, value: str) -> None:
+        """Take a value from a menu."""
+        menu = self.page.locator(".widget-dropdown").filter(has_text=name)
+        menu.locator("select").select_option(value)
+
     def slide(self, key: str, times: int = 1, nth: int = 0) -> None:
         handle = self.page.locator(".widget-slider .noUi-handle").nth(nth)
         handle.focus()
@@ -167,6 +174,9 @@ class Opened:
             self.theme("JupyterLab Dark")
             paper = self.page.locator("svg.labstack > rect").first
             assert paper.evaluate("rect => getComputedStyle(rect).fill") == "rgb(23, 25, 30)"
+            images = self.page.locator("img.labstack-light, img.labstack-dark")
+            shown = [image.get_attribute("class") for image in images.all() if image.is_visible()]
+            assert set(shown) <= {"labstack-dark"}
         if directory := os.environ.get("LABSTACK_SCREENSHOTS"):
             self.page.screenshot(path=Path(directory) / f"{self.name}{name}.png")
         if dark:
@@ -177,6 +187,7 @@ class Opened:
         self.page.evaluate(run, name)
         light = "true" if name.endswith("Light") else "false"
         self.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{light}'")
+        self.page.locator("#jupyterlab-splash").wait_for(state="hidden")
 
 
 @pytest.fixture
@@ -204,7 +215,7 @@ def test_step_scrub_and_jump(opened: Opened) -> None:
     opened.until("where", "lost")
     opened.until("why", "Why packet")
     opened.sees("ladder", "svg")
-    opened.sees("chart", "img")
+    opened.sees("chart", "img.labstack-light")
     chosen = opened.pane("table").locator("tr[style]").inner_text()
     assert "lost" in chosen
     opened.shoot()
@@ -215,6 +226,9 @@ def test_step_scrub_and_jump(opened: Opened) -> None:
     opened.page.wait_for_function(
         "before => document.querySelector('.labstack-where').innerText !== before", arg=where
     )
+    opened.page.locator(".jupyter-widgets.widget-play button").first.click()
+    opened.shoot("-dark", dark=True)
+    opened.sees("chart", "img.labstack-light")
 
 
 @notebook("header")
@@ -251,10 +265,16 @@ def test_change_stop_and_see(opened: Opened) -> None:
     opened.until("progress", "done: ")
     assert re.search(r"[1-9]\d* lost", opened.pane("summary").inner_text())
     assert (
-        opened.pane("chart").locator("img").is_visible() and opened.pane("ladder").locator("svg").is_visible()
+        opened.pane("chart").locator("img.labstack-light").is_visible()
+        and opened.pane("ladder").locator("svg").is_visible()
     )
     opened.shoot()
-    opened.page.locator(".jp-OutputArea select").select_option("500000000")
+    for name, value in (("delay", "80 ms"), ("rate", "2 Mbit/s"), ("queue", "8 KiB"), ("algorithm", "cubic")):
+        opened.choose(name, value)
+        opened.until("summary", rf"{name} = {value}[\s\S]*peak cwnd")
+        opened.until("progress", "done: ")
+    opened.shoot("-cubic")
+    opened.choose("size", "500000000")
     opened.until("progress", "running: .* simulated seconds")
     opened.button("stop").click()
     opened.until("progress", "^stopped$")
@@ -272,6 +292,11 @@ def test_two_ladders(opened: Opened) -> None:
     opened.shoot()
     marked = opened.pane("sides").locator("rect[fill='#FCE9B6']")
     assert marked.count() == 2
+    # Its letters are of a size that can be read: as high as they are drawn, within a tenth.
+    letters = opened.pane("sides").locator("svg text[font-size='11.5']").first
+    matrix = letters.evaluate("text => text.getScreenCTM().a ** 2 + text.getScreenCTM().b ** 2")
+    assert 11.5 * matrix**0.5 > 8.5
+    opened.shoot("-dark", dark=True)
     opened.slide("End")
     shown = "document.querySelectorAll(\".labstack-sides rect[fill='#FCE9B6']\").length"
     opened.page.wait_for_function(f"() => {shown} === 0")
@@ -285,7 +310,7 @@ def test_two_ladders(opened: Opened) -> None:
 def test_live(opened: Opened) -> None:
     opened.until("live", "stopped, 0 frames seen")
     opened.button("start").click()
-    opened.until("live", r"listening, \d+ frames seen[\s\S]*ESTABLISHED[\s\S]*len=5")
+    opened.until("live", r"listening, \d+ frames seen[\s\S]*ESTAB[\s\S]*len=5")
     opened.shoot()
     opened.button("stop").click()
     opened.until("live", "a: stopped")

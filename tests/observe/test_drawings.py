@@ -9,11 +9,13 @@ from scapy.layers.inet import IP, TCP
 from scapy.utils import rdpcap
 
 from labstack import Network
+from labstack.observe.fairness import jain
 from labstack.observe.packet import QUEUE_FULL
 from labstack.observe.state_diagram import SPOTS, state_diagram
 from labstack.observe.topology import topology
 from labstack.observe.trace import Trace
 from labstack.transport.tcp.states import TRANSITIONS, Input, State
+from tests.observe.experiments import contest
 from tests.observe.runs import download
 
 SIZE = 120_000
@@ -205,9 +207,43 @@ def test_arp_tables(routed: tuple[Network, Trace]) -> None:
     assert [row[2:4] for row in trace.arp("r").changes][:3] == [
         ("10.0.0.1", "learned"), ("10.0.1.1", "asked"), ("10.0.1.1", "learned"),
     ]  # fmt: skip
-    held = {(one.host, one.address): one for one in chart.held}
+    held = {(one.host, one.key): one for one in chart.held}
     assert held["a", "10.0.0.254"].end - held["a", "10.0.0.254"].start == 60
     assert len(chart.table()) == len(chart.changes)
+
+
+@pytest.mark.feature("Observation", "Routing tables as they change")
+def test_routing_tables(tmp_path: Path) -> None:
+    with Network(seed=3) as net:
+        a, b, c = (net.host(name, f"10.0.{k}.1/24") for k, name in enumerate("abc"))
+        r = net.router("r")
+        for k, host in enumerate((a, b, c)):
+            net.wire(host, r.interface(f"eth{k}", f"10.0.{k}.254/24"))
+        a.route("0.0.0.0/0", via="10.0.0.254")
+        trace = net.capture()
+        net.sleep(1)
+        r.route("10.9.0.0/16", via="10.0.1.1")
+        [first] = [route for route in r.ip.routes if route.prefix.length == 16]
+        net.sleep(2)
+        r.ip.remove(first)
+        r.route("10.9.0.0/16", via="10.0.2.1")
+        net.sleep(1)
+        a.ping("10.9.0.1", timeout=1)
+        net.run()
+        table = [(str(route.prefix), str(route.via or "")) for route in r.ip.routes]
+    chart = trace.routes()
+    assert "r: 10.9.0.0/16 via 10.0.1.1 added, removed; eth1, static" in chart.summary
+    assert "r: 10.9.0.0/16 via 10.0.2.1 added; eth2, static" in chart.summary
+    assert "a: 0.0.0.0/0 via 10.0.0.254 all the time; eth0, static" in chart.summary
+    times = {(one.host, one.key): (one.start, one.end) for one in chart.held}
+    assert times["r", "10.9.0.0/16 via 10.0.1.1"] == (1, 3)
+    assert times["r", "10.9.0.0/16 via 10.0.2.1"] == (3, float("inf"))
+    # What stands open at the end is what the table says, by another way.
+    open_ = {one.key for one in chart.held if one.host == "r" and one.end == float("inf")}
+    assert open_ == {f"{p} via {via}" if via else f"{p} on the link" for p, via in table}
+    assert list(chart.table()["what"]) == ["added", "removed", "added"]
+    assert len(trace.routes("a").held) == 2
+    assert chart.save(tmp_path / "routes.png").stat().st_size > 10_000
 
 
 def test_what_a_packet_changed(trace: Trace) -> None:
@@ -221,3 +257,58 @@ def test_what_a_packet_changed(trace: Trace) -> None:
     repaired = [trace.changed(p.number).rows for p in trace.filter("src host a and tcp").packets]
     [cut] = [row for rows in repaired for row in rows if row[1] == "ssthresh" and row[2]]
     assert cut[:3] == ("b", "ssthresh", "infinite")
+
+
+# --- several flows, and several charts ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared() -> Trace:
+    with Network(seed=3) as net:
+        return contest(net, ("reno", "cubic"))
+
+
+@pytest.mark.feature("Observation", "Fairness: the shares of flows over time, and Jain's index")
+def test_fairness(shared: Trace, tmp_path: Path) -> None:
+    chart = shared.fairness()
+    # The same from the frames that came to z, as scapy reads them.
+    came: dict[str, list[tuple[float, int]]] = {}
+    seen: set[tuple[str, int]] = set()
+    for packet in rdpcap(str(shared.pcap(tmp_path / "z.pcap", at="z"))):
+        if TCP in packet and packet[IP].dst == "10.9.0.2":
+            src, tcp = packet[IP].src, packet[TCP]
+            length = packet[IP].len - 20 - 4 * tcp.dataofs
+            if length and (src, tcp.seq) not in seen:
+                seen.add((src, tcp.seq))
+                came.setdefault(src, []).append((float(packet.time), length))
+    first, last = max(s[0][0] for s in came.values()), min(s[-1][0] for s in came.values())
+    amounts = [sum(n for t, n in s if first <= t <= last) for s in came.values()]
+    index = sum(amounts) ** 2 / (2 * sum(x * x for x in amounts))
+    assert sorted(chart.in_contest) == sorted(amounts) and chart.index == pytest.approx(index)
+    assert f"Jain's index {index:.4f} from {first:.6f} s to {last:.6f} s" in chart.summary
+    assert chart.totals == [600_000, 600_000] and "s1:" in chart.summary and "→ z:80" in chart.summary
+    table = chart.table()
+    shares = table.iloc[:, 1:-1]
+    assert ((shares.sum(axis=1) - 1).abs() < 1e-9).all() and table["Jain's index"].between(0.5, 1).all()
+    assert sum(map(sum, chart.amounts)) == 1_200_000
+    assert len(chart.figure.axes) == 2 and chart.save(tmp_path / "f.png").stat().st_size > 15_000
+    assert jain([1, 1, 1]) == 1 and jain([1, 0, 0, 0]) == 0.25 and jain([0, 0]) == 1
+    with pytest.raises(ValueError, match="between two flows or more: 1 in this trace"):
+        shared.fairness(shared.flows[0])
+
+
+@pytest.mark.feature("Observation", "Windows, round trips with SRTT and RTO, and queues on one axis of time")
+def test_all_about_a_connection(trace: Trace, tmp_path: Path) -> None:
+    chart = trace.connection()
+    window, trips, queue = trace.window(), trace.round_trips(), trace.queue()
+    assert chart.summary == "\n".join([window.summary, trips.summary, queue.summary])
+    table = chart.table()
+    assert len(table) == sum(len(each.table()) for each in (window, trips, queue))
+    assert table["time s"].is_monotonic_increasing
+    assert {"cwnd", "ssthresh", "in flight", "peer's window", "srtt s", "rto s", "bytes waiting"} <= set(
+        table
+    )
+    axes = chart.figure.axes
+    assert len(axes) == 3 and len({one.get_xlim() for one in axes}) == 1
+    image, size = chart._repr_png_()
+    assert size == {"width": 860, "height": 1020} and len(image) > 30_000

@@ -16,6 +16,7 @@ from labstack.observe.explorer_live import LiveView
 from labstack.observe.explorer_run import Stopped, WhatIf
 from labstack.observe.trace import Trace
 from labstack.physical.wire import Wire
+from labstack.transport.tcp.congestion.names import CONTROLS
 from tests.observe import runs
 from tests.observe.experiments import download
 
@@ -112,7 +113,9 @@ def wait_for(what, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.feature("Observation", "What if: sliders run an experiment again, and show run and chart")
+@pytest.mark.feature(
+    "Observation", "What if: loss, delay, rate, queue or algorithm is changed, and the experiment runs again"
+)
 def test_what_if() -> None:
     asked = WhatIf(download, loss=(0, 0.1, 0.01), delay=["20 ms", "50 ms"])
     assert "0 lost, 0 retransmissions" in asked.text and "loss = 0, delay = 20 ms" in asked.text
@@ -128,6 +131,23 @@ def test_what_if() -> None:
     assert asked.trace.text() == again.text(), "the same seed, the same run"
     with pytest.raises(ValueError, match="no 'rate'"):
         asked.run(rate=3)
+
+
+def test_everything_that_shapes_a_run_can_be_changed() -> None:
+    asked = WhatIf(
+        download, size=[200_000], loss=(0, 0.1, 0.01), delay=["20 ms", "40 ms"],
+        rate=["10 Mbit/s", "2 Mbit/s"], queue=["64 KiB", "8 KiB"], algorithm=list(CONTROLS),
+    )  # fmt: skip
+    assert set(asked.ranges["algorithm"]) >= {"reno", "cubic"}, "whatever the package offers"
+    seen = {asked.text}
+    for name, value in (
+        ("loss", 0.02), ("delay", "40 ms"), ("rate", "2 Mbit/s"), ("queue", "8 KiB"),
+        *(("algorithm", name) for name in list(CONTROLS)[1:]),
+    ):  # fmt: skip
+        asked.run(**{name: value})
+        assert f"{name} = {value}" in asked.text and asked.text not in seen
+        seen.add(asked.text)
+    assert "retransmission" in asked.text
 
 
 @pytest.mark.feature("Observation", "Long runs show progress and can be stopped")
@@ -183,8 +203,8 @@ def test_live_view() -> None:
         s.sendall(b"hello")
         served, _ = listener.accept()
         assert served.recv(10) == b"hello"
-        wait_for(lambda: "ESTABLISHED" in shown.value and "len=5" in shown.value)
-        assert re.search(r"tcp +ESTABLISHED +10.0.0.1:\d+ +10.0.0.2:80", shown.value)
+        wait_for(lambda: "ESTAB" in shown.value and "len=5" in shown.value)
+        assert re.search(r"tcp +ESTAB +0 +0 +10.0.0.1:\d+ +10.0.0.2:80", shown.value)
         assert {p.receiver for p in view.trace.packets} == {"a", "b"}
         view.controls["stop"].click()
         seen = view.seen

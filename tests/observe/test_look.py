@@ -101,7 +101,7 @@ def test_a_drawing_turns_dark(trace: Trace, tmp_path: Path) -> None:
         assert look.DARK[look.PAPER] in picture.dark.save(tmp_path / "dark.svg").read_text()
         # In a page the drawing is the light one, and a rule for each colour turns it where the page is dark.
         assert light.partition("width=")[2] in picture.themed
-        assert all(picture.themed.count(f":{look.DARK[colour]}}}") >= 1 for colour in used)
+        assert all(picture.themed.count(f":{look.DARK[colour]}!important}}") >= 1 for colour in used)
 
 
 def test_a_chart_turns_dark(trace: Trace) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from labstack import TcpConfig
-from tests.scenarios.judges import Labstack, Linux
-from tests.scenarios.story import Story
+from labstack.grading.machines import Labstack, Linux
+from labstack.grading.story import Story
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

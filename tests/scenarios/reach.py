@@ -2,8 +2,8 @@
 
 import socket
 
+from labstack.grading.story import Program, Story
 from labstack.headers.tcp import ACK, FIN, SYN
-from tests.scenarios.story import Program, Story
 
 SYNCHRONIZED = ["ESTABLISHED", "FIN-WAIT-1", "FIN-WAIT-2", "CLOSE-WAIT", "CLOSING", "LAST-ACK", "TIME-WAIT"]
 

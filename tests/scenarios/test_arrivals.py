@@ -203,7 +203,7 @@ def test_a_reset_in_time_wait(story):
     reach(story, "TIME-WAIT")
     story.inject(RST)
     story.expect_nothing()
-    assert not story.judge.under_test.host.tcp.connections
+    assert not story.machine.under_test.host.tcp.connections
 
 
 # --- fourth, the SYN bit: RFC 5961 §4
@@ -520,7 +520,7 @@ def test_a_fin_in_time_wait(story):
     story.wait(50)
     story.inject(FIN | ACK, seq=1)
     story.expect(ACK, seq=2, ack=2)
-    connections = story.judge.under_test.host.tcp.connections
+    connections = story.machine.under_test.host.tcp.connections
     story.wait(59)
     assert len(connections) == 1
     story.wait(2)

@@ -182,7 +182,7 @@ def test_a_lost_fin(story):
 def test_time_wait_lasts_2_msl(judge_with, msl):
     story = judge_with(msl=msl * 10**9)
     reach(story, "TIME-WAIT")
-    connections = story.judge.under_test.host.tcp.connections
+    connections = story.machine.under_test.host.tcp.connections
     story.wait(2 * msl - 0.1)
     assert connections
     story.wait(0.2)
@@ -195,7 +195,7 @@ def test_an_orphan_in_fin_wait_2(story):
     close(story, s)
     story.expect(FIN | ACK)
     story.inject(ACK)
-    connections = story.judge.under_test.host.tcp.connections
+    connections = story.machine.under_test.host.tcp.connections
     story.wait(59)
     assert connections
     story.wait(2)

@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from labstack.core.addresses import IPAddress
+from labstack.grading.story import Story
 from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN, Options
-from tests.scenarios.story import Story
 
 # --- the handshake: §3.5
 
@@ -81,7 +81,7 @@ def test_a_reset_in_a_passive_syn_received(story):
         listener.accept()
     # It listens still, and the next one gets in.
     story.irs, story.rcv_nxt, story.snd_nxt = None, 0, 0
-    story.peer_port = story.judge.fresh_port()
+    story.peer_port = story.machine.fresh_port()
     story.inject(SYN)
     story.expect(SYN | ACK, ack=1)
     story.inject(ACK)
@@ -108,7 +108,7 @@ def test_the_syn_again(story):
     story.expect(SYN, seq=0)
     story.expect(SYN, seq=0, after=1.0, tolerance=0.1)
     story.expect(SYN, seq=0, after=2.0, tolerance=0.1)
-    if story.judge.name == "labstack":
+    if story.machine.name == "labstack":
         story.expect(SYN, seq=0, after=4.0)
 
 
@@ -197,7 +197,7 @@ def test_initial_numbers_are_secret(story):
     for _ in range(8):
         story.inject(SYN, seq=0)
         numbers.append(story.expect(SYN | ACK).header.seq)
-        story.irs, story.peer_port = None, story.judge.fresh_port()
+        story.irs, story.peer_port = None, story.machine.fresh_port()
     steps = [(b - a) % 2**32 for a, b in pairwise(numbers)]
     assert len(set(steps)) == len(steps) and all(step > 1000 for step in steps)
 
@@ -236,7 +236,7 @@ def test_a_syn_from_no_host(story, address):
     "3.9.1.1", "MUST-42", "several programs may listen at the same port of different addresses"
 )
 def test_two_listen_at_one_port(story):
-    host = story.judge.under_test.host
+    host = story.machine.under_test.host
     host.interface("eth1", "10.9.0.1/24")
     first, second = host.socket(), host.socket()
     first.bind(("10.0.0.1", 80)), second.bind(("10.9.0.1", 80))
@@ -258,7 +258,7 @@ def test_one_port_many_connections(story):
     listener = story.listen()
     for _ in range(3):
         story.irs, story.rcv_nxt, story.snd_nxt = None, 0, 0
-        story.peer_port = story.judge.fresh_port()
+        story.peer_port = story.machine.fresh_port()
         story.inject(SYN)
         story.expect(SYN | ACK)
         story.inject(ACK)
@@ -267,13 +267,13 @@ def test_one_port_many_connections(story):
 
 @pytest.mark.clause("3.9.1.1", "MUST-43", "a program may choose the address that it connects from")
 def test_the_local_address_of_an_open(story):
-    host = story.judge.under_test.host
+    host = story.machine.under_test.host
     host.interface("eth1", "10.9.0.1/24")
     s = host.socket()
     s.setblocking(False)
     s.bind(("10.9.0.1", 0))
     with pytest.raises(BlockingIOError):
-        s.connect((str(story.judge.peer), story.peer_port))
+        s.connect((str(story.machine.peer), story.peer_port))
     assert str(story.expect(SYN).ip.src) == "10.9.0.1"
     s.close()
 

@@ -14,7 +14,7 @@ def largest(story, options):
     """The largest payload that a peer with these options in its SYN is sent."""
     s = story.established(options=options)
     s.send(bytes(8000))
-    story.judge.wait(0.01)
+    story.machine.wait(0.01)
     return max(len(seen.data) for seen in story.sent())
 
 
@@ -97,7 +97,7 @@ def test_an_absurd_mss(story, mss):
 def test_window_scale(story):
     s = story.established(options=Options(mss=1460, window_scale=4), window=200)
     s.send(bytes(20_000))
-    story.judge.wait(0.01)
+    story.machine.wait(0.01)
     assert (
         sum(len(seen.data) for seen in story.sent()) == 2920
     )  # 3,200 bytes: two full segments, Nagle holds the rest

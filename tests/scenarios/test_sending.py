@@ -33,7 +33,7 @@ def test_without_an_mss(story):
 def test_the_announced_mss(story, mss):
     s = story.established(options=Options(mss=mss))
     s.send(bytes(10_000))
-    story.judge.wait(0.01)
+    story.machine.wait(0.01)
     assert max(len(seen.data) for seen in story.sent()) == min(mss, 1460)
 
 
@@ -166,7 +166,7 @@ def test_a_timeout_sends_one(story):
 def test_fast_retransmit(story):
     s = story.established(options=BIG)
     s.send(bytes(1460 * 6))
-    story.judge.wait(0.01)
+    story.machine.wait(0.01)
     assert len(story.sent()) == 6
     for _ in range(3):
         story.inject(ACK, seq=1, ack=1)
@@ -189,7 +189,7 @@ def test_two_duplicates(story):
 def test_the_initial_window(story):
     s = story.established(options=BIG)
     s.send(bytes(1460 * 20))
-    story.judge.wait(0.01)
+    story.machine.wait(0.01)
     assert [len(seen.data) for seen in story.sent()] == [1460] * 10
 
 
@@ -210,7 +210,7 @@ def test_slow_start(story):
 def test_the_window_is_unsigned(story):
     s = story.established(options=BIG, window=65535)
     s.send(bytes(1460 * 8))
-    story.judge.wait(0.01)
+    story.machine.wait(0.01)
     assert len(delivered(story.sent())) == 1460 * 8
 
 
@@ -220,7 +220,7 @@ def test_the_window_is_unsigned(story):
 def test_the_window_is_kept(story, window):
     s = story.established(options=BIG, window=window)
     s.send(bytes(20_000))
-    story.judge.wait(0.01)
+    story.machine.wait(0.01)
     assert len(delivered(story.sent())) == window
 
 
@@ -229,10 +229,10 @@ def test_the_window_is_kept(story, window):
 def test_the_window_slides(story):
     s = story.established(options=BIG, window=2920)
     s.send(bytes(20_000))
-    story.judge.wait(0.01)
+    story.machine.wait(0.01)
     story.sent()
     story.inject(ACK, ack=2921)
-    story.judge.wait(0.01)
+    story.machine.wait(0.01)
     assert [seen.seq for seen in story.sent()][:2] == [2921, 4381]
 
 
@@ -327,8 +327,8 @@ def test_a_window_shut_for_a_day(story):
     story.expect(ACK, length=1460)
     story.inject(ACK, ack=1461, window=0)
     story.window = 0
-    until = story.judge.now + 86_400
-    while story.judge.now < until:
+    until = story.machine.now + 86_400
+    while story.machine.now < until:
         story.expect(ACK, seq=1461, within=120)
         story.inject(ACK, ack=1461)
     assert s.state == "ESTABLISHED"

@@ -12,11 +12,11 @@ def flood(story, count, first=0):
     """So many SYNs from as many machines that will never answer."""
     for k in range(first, first + count):
         story.inject(SYN, seq=0, src=IPAddress.parse(f"10.{1 + k // 65536}.{k // 256 % 256}.{k % 256}"))
-    story.judge.under_test.sent()
+    story.machine.under_test.sent()
 
 
 def counters(story):
-    return story.judge.under_test.host.counters
+    return story.machine.under_test.host.counters
 
 
 @pytest.mark.clause("3.10.7.2", "", "without cookies, a full backlog drops a SYN in silence")
@@ -36,12 +36,12 @@ def test_without_cookies(story):
 def test_a_flood(story, syns):
     listener = story.listen(backlog=16)
     flood(story, syns)
-    connections = story.judge.under_test.host.tcp.connections
+    connections = story.machine.under_test.host.tcp.connections
     assert len(connections) == 16
     served = 0
     for _ in range(20):
         story.irs, story.rcv_nxt, story.snd_nxt = None, 0, 0
-        story.peer_port = story.judge.fresh_port()
+        story.peer_port = story.machine.fresh_port()
         story.inject(SYN, options=Options(mss=1400))
         story.expect(SYN | ACK, seq=0, ack=1)
         story.inject(ACK)
@@ -141,12 +141,12 @@ def test_cookies_do_not_fill_the_queue_of_the_program(story):
     story.listen(backlog=2)
     for _ in range(2):
         story.irs, story.rcv_nxt, story.snd_nxt = None, 0, 0
-        story.peer_port = story.judge.fresh_port()
+        story.peer_port = story.machine.fresh_port()
         story.inject(SYN)
         story.expect(SYN | ACK)
         story.inject(ACK)
     story.irs, story.snd_nxt = None, 0
-    story.peer_port = story.judge.fresh_port()
+    story.peer_port = story.machine.fresh_port()
     story.inject(SYN)
     story.expect_nothing()
     assert counters(story)["tcp.backlog_full"] == 1

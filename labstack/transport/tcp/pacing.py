@@ -3,7 +3,8 @@
 A bucket of tokens, kept as one time: what has been sent is paid for at `pacing_rate` bytes a second, and
 `_paid` is when the last byte will be. Up to a small burst may run ahead of that; who has used it up waits for
 the pacing timer, which comes when all is paid. A controller without a pacing rate (Reno, CUBIC) never comes
-here. draft-cardwell-iccrg-bbr-congestion-control §4.2.2; chapter 22 of the book.
+here. RFC 9002 §7.7 says why, draft-cardwell-iccrg-bbr-congestion-control-00 §4.2 how fast; chapter 22 of the
+book.
 """
 
 from __future__ import annotations

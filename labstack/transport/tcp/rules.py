@@ -93,7 +93,7 @@ KEEPALIVE = Rule(
 PACING = Rule(
     "tcp.pacing",
     "what was sent has had its time at the pacing rate: more may follow",
-    "draft-cardwell-iccrg-bbr-congestion-control §4.2",
+    "RFC 9002 §7.7",
 )
 TIME_WAIT_OVER = Rule(
     "tcp.time_wait_over", "no segment of this connection can be alive any more", "RFC 9293 §3.6.1"

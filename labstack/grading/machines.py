@@ -19,7 +19,6 @@ from labstack import LinuxPeer
 from labstack.core.addresses import MAC, IPAddress
 from labstack.headers.ethernet import ETHERTYPE_IPV4, LENGTH, Ethernet
 from labstack.packets import PacketHost
-from tests.scenarios.story import Judge
 
 NS = 1_000_000_000
 STATES = {
@@ -32,8 +31,8 @@ STATES = {
 class LabstackProgram:
     """A non-blocking socket on a `PacketHost`."""
 
-    def __init__(self, judge: Labstack, sock: Any) -> None:
-        self._judge = judge
+    def __init__(self, machine: Labstack, sock: Any) -> None:
+        self._machine = machine
         self._socket = sock
         sock.setblocking(False)
 
@@ -42,7 +41,7 @@ class LabstackProgram:
         self._socket.listen(backlog)
 
     def accept(self) -> LabstackProgram:
-        return LabstackProgram(self._judge, self._socket.accept()[0])
+        return LabstackProgram(self._machine, self._socket.accept()[0])
 
     def connect(self, address: str, port: int) -> None:
         self._socket.connect((address, port))
@@ -109,8 +108,8 @@ class Labstack:
 class LinuxProgram:
     """A non-blocking socket of the kernel's, in the namespace; its calls go there by name."""
 
-    def __init__(self, judge: Linux, number: int) -> None:
-        self._judge = judge
+    def __init__(self, machine: Linux, number: int) -> None:
+        self._machine = machine
         self._number = number
 
     def listen(self, port: int, backlog: int) -> None:
@@ -118,13 +117,13 @@ class LinuxProgram:
         self._ask("listen", backlog)
 
     def accept(self) -> LinuxProgram:
-        return LinuxProgram(self._judge, self._ask("accept"))
+        return LinuxProgram(self._machine, self._ask("accept"))
 
     def connect(self, address: str, port: int) -> None:
         self._ask("connect", [address, port])
 
     def send(self, data: bytes, flags: int = 0) -> int:
-        return self._ask("send", {"bytes": data.hex()}, flags)
+        return int(self._ask("send", {"bytes": data.hex()}, flags))
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         return bytes.fromhex(self._ask("recv", size, flags)["bytes"])
@@ -136,7 +135,7 @@ class LinuxProgram:
         self._ask("setsockopt", level, option, {"bytes": value.hex()} if isinstance(value, bytes) else value)
 
     def getsockopt(self, level: int, option: int) -> int:
-        return self._ask("getsockopt", level, option)
+        return int(self._ask("getsockopt", level, option))
 
     @property
     def state(self) -> str:
@@ -147,7 +146,7 @@ class LinuxProgram:
         self._ask("close")
 
     def _ask(self, name: str, *args: object) -> Any:
-        return self._judge.ask(self._number, name, *args)
+        return self._machine.ask(self._number, name, *args)
 
 
 class Linux:
@@ -243,6 +242,3 @@ class Linux:
 
     def close(self) -> None:
         self._linux.close()
-
-
-__all__ = ["Judge", "Labstack", "Linux"]

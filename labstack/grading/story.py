@@ -7,8 +7,8 @@
         story.inject(ACK)
         assert listener.accept().state == "ESTABLISHED"
 
-The machine under test is a *judge*: labstack on a clock turned by hand, or the Linux kernel behind a TAP. The
-story plays its peer. Sequence numbers are told from each side's first one: a SYN has number 0, the first byte
+The *machine* under test is labstack, on a clock turned by hand, or the Linux kernel behind a TAP. The story
+plays its peer. Sequence numbers are told from each side's first one: a SYN has number 0, the first byte
 has 1. What the story leaves out follows from what has happened: the peer's next number, and an
 acknowledgment of all that has come.
 
@@ -51,7 +51,7 @@ class Program(Protocol):
     def state(self) -> str: ...
 
 
-class Judge(Protocol):
+class Machine(Protocol):
     """The machine under test, seen from its network. Times are in seconds."""
 
     name: str
@@ -103,14 +103,23 @@ class Seen:
         return words + (f" len={len(self.data)}" if self.data else "")
 
 
+class Broken(AssertionError):
+    """What a story expected did not happen: `sentence` says what, the message tells the story up to there."""
+
+    def __init__(self, machine: str, steps: list[str], sentence: str) -> None:
+        told = "\n  ".join(steps)
+        super().__init__(f"on {machine}, the story went\n  {told}\nand then: {sentence}")
+        self.sentence = sentence
+
+
 class Story:
     """One story: a program on the machine under test, and its peer, whose part the story plays."""
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
         self.steps: list[str] = []
-        self.port = judge.fresh_service()
-        self.peer_port = judge.fresh_port()
+        self.port = machine.fresh_service()
+        self.peer_port = machine.fresh_port()
         self.iss = ISS
         self.irs: int | None = None
         self.snd_nxt = 0
@@ -124,7 +133,7 @@ class Story:
     # --- the program's side
     def socket(self) -> Program:
         """A new socket on the machine under test."""
-        return self._keep(self.judge.socket())
+        return self._keep(self.machine.socket())
 
     def listen(self, backlog: int = 8) -> Listener:
         """A program listens at the story's port."""
@@ -135,7 +144,7 @@ class Story:
         s = self.socket()
         self._step(f"the program connects to port {self.peer_port}")
         try:
-            s.connect(str(self.judge.peer), self.peer_port)
+            s.connect(str(self.machine.peer), self.peer_port)
         except BlockingIOError:
             pass
         return s
@@ -177,24 +186,24 @@ class Story:
             urgent,
             raw,
         )
-        src, dst = src or self.judge.peer, dst or self.judge.address
+        src, dst = src or self.machine.peer, dst or self.machine.address
         size = len(header.pack()) + len(data)
         segment = header.pack(pseudo_sum(src, dst, PROTO_TCP, size), data) + data
         if damage:
             segment = segment[:16] + bytes([segment[16] ^ 0x55]) + segment[17:]
         shown = f"{flag_names(flags)} seq={number}" + (f" ack={acked}" if flags & ACK else "")
         self._step(f"the peer sends {shown}" + (f" len={len(data)}" if data else ""))
-        self.judge.inject(IPv4(IPv4Address(src), IPv4Address(dst), PROTO_TCP, 20 + size).pack() + segment)
+        self.machine.inject(IPv4(IPv4Address(src), IPv4Address(dst), PROTO_TCP, 20 + size).pack() + segment)
 
     def inject_icmp(self, type: int, code: int, of: Seen, detail: int = 0, router: str = "") -> None:
         """An ICMP error arrives about the segment `of`."""
         quoted = of.ip.pack() + of.header.pack()[:8]
         message = bytes([type, code, 0, 0]) + detail.to_bytes(4, "big") + quoted
         message = message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
-        src = IPAddress.parse(router) if router else self.judge.peer
+        src = IPAddress.parse(router) if router else self.machine.peer
         self._step(f"an ICMP error arrives: type {type}, code {code}")
-        header = IPv4(IPv4Address(src), IPv4Address(self.judge.address), PROTO_ICMP, 20 + len(message))
-        self.judge.inject(header.pack() + message)
+        header = IPv4(IPv4Address(src), IPv4Address(self.machine.address), PROTO_ICMP, 20 + len(message))
+        self.machine.inject(header.pack() + message)
 
     # --- what must come back
     def expect(
@@ -214,15 +223,15 @@ class Story:
 
         At once, or `after` so many seconds, counted from here, or at any time `within` so many.
         """
-        began = self.judge.now
-        slack = self.judge.patience if tolerance is None else tolerance
+        began = self.machine.now
+        slack = self.machine.patience if tolerance is None else tolerance
         limit = (after + slack + TOLERANCE) if after is not None else within
         wanted = flag_names(flags) + "".join(
             f" {name}={value}"
             for name, value in (("seq", seq), ("ack", ack), ("len", length), ("win", window))
             if value is not None
         )
-        seen = self._next(self.judge.patience if limit is None else limit)
+        seen = self._next(self.machine.patience if limit is None else limit)
         if seen is None:
             raise self._broken(f"expected {wanted}, and nothing came")
         self._step(f"the machine sends {seen}")
@@ -244,7 +253,7 @@ class Story:
 
     def expect_nothing(self, seconds: float = 0.0) -> None:
         """The machine under test sends nothing in so many seconds; at least, not at once."""
-        seen = self._next(seconds or self.judge.patience)
+        seen = self._next(seconds or self.machine.patience)
         if seen is not None:
             raise self._broken(f"expected silence, and the machine sent {seen}")
         self._step("silence")
@@ -259,7 +268,7 @@ class Story:
 
     def wait(self, seconds: float) -> None:
         self._step(f"{seconds} s pass")
-        self.judge.wait(seconds)
+        self.machine.wait(seconds)
 
     # --- whole chapters
     def established(
@@ -289,9 +298,9 @@ class Story:
     # --- within
     def _next(self, patience: float) -> Seen | None:
         """The next segment of this story, if it comes in time."""
-        until = self.judge.now + patience
+        until = self.machine.now + patience
         while True:
-            taken = self.judge.take(max(until - self.judge.now, 0.0))
+            taken = self.machine.take(max(until - self.machine.now, 0.0))
             if taken is None:
                 return None
             seen = self._read(*taken)
@@ -320,11 +329,10 @@ class Story:
         return Seen(time, header, ip, data, seq, ack)
 
     def _step(self, words: str) -> None:
-        self.steps.append(f"{self.judge.now:9.3f} s  {words}")
+        self.steps.append(f"{self.machine.now:9.3f} s  {words}")
 
-    def _broken(self, words: str) -> AssertionError:
-        told = "\n  ".join(self.steps)
-        return AssertionError(f"on {self.judge.name}, the story went\n  {told}\nand then: {words}")
+    def _broken(self, words: str) -> Broken:
+        return Broken(self.machine.name, self.steps, words)
 
     def close(self) -> None:
         """The end of the story: nothing of it is left on the machine."""
@@ -350,4 +358,4 @@ class Listener:
         self._socket.close()
 
 
-__all__ = ["ISS", "Judge", "Listener", "Program", "Seen", "Story"]
+__all__ = ["ISS", "Broken", "Listener", "Machine", "Program", "Seen", "Story"]

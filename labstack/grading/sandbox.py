@@ -1,0 +1,110 @@
+"""The process in which a student's part runs: nothing else lives here, and it ends.
+
+It reads one request from standard input (JSON), tells the story to a host made of the parts asked for, and
+writes what happened. Memory, processor time and files are limited by the kernel before the part is loaded,
+and imports by a list. See `judge`, which starts it and sets a limit to the time on the wall.
+
+    {"kind": "receiver", "name": "Mine", "part": source or null, "check": source, "story": "name",
+     "seed": 7, "constants": {…}}
+                                      →   {"steps": […], "broken": sentence or null, "fault": "part" or null}
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import json
+import resource
+import sys
+import traceback
+from random import Random
+from types import CodeType, ModuleType
+from typing import Any
+
+from labstack.grading.machines import Labstack
+from labstack.grading.story import Broken, Story
+from labstack.grading.submission import is_allowed
+from labstack.transport.tcp.config import TcpConfig
+
+PROCESSOR_SECONDS = 20
+MEMORY = 2 << 30
+PART_FILE = "<your part>"
+
+
+def _limit() -> None:
+    for what, most in (
+        (resource.RLIMIT_CPU, PROCESSOR_SECONDS),
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+def _import(
+    name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
+) -> ModuleType:
+    """`import`, for the part: what `submission.check` allows, asked once more while it runs."""
+    for word in [f"{name}.{word}" for word in fromlist or ()] or [name]:
+        if level or not is_allowed(word):
+            raise ImportError(f"a part may not import {word}")
+    return importlib.import_module(name) if fromlist else __import__(name)
+
+
+def load(source: str, name: str) -> Any:
+    """The class `name` of a part's source, in a namespace that holds no more than Python's harmless words."""
+    words = {k: v for k, v in vars(builtins).items() if k not in ("open", "eval", "exec", "compile", "input")}
+    space: dict[str, Any] = {"__builtins__": words | {"__import__": _import}, "__name__": "part"}
+    exec(_compiled(source, PART_FILE), space)
+    return space[name]
+
+
+def _compiled(source: str, file: str) -> CodeType:
+    return compile(source, file, "exec")
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Tell one story to one host. `fault`: "part" when the part itself raised an exception."""
+    parts: dict[str, Any] = {}
+    try:
+        if request["part"] is not None:
+            parts[request["kind"]] = load(request["part"], request["name"])
+        checks: dict[str, Any] = {}
+        exec(_compiled(request["check"], "<the check>"), checks)
+    except Exception as error:
+        return {"steps": [], "broken": _told(error), "fault": "part"}
+    machine = Labstack(tcp=TcpConfig(**request["constants"]), **parts)
+    story = Story(machine)
+    try:
+        checks[request["story"]](story, Random(request["seed"]))
+    except Broken as error:
+        return {"steps": story.steps, "broken": error.sentence, "fault": None}
+    except AssertionError as error:
+        return {"steps": story.steps, "broken": str(error) or _told(error), "fault": None}
+    except Exception as error:
+        return {"steps": story.steps, "broken": _told(error), "fault": "part" if _in_part(error) else None}
+    finally:
+        story.close()
+        machine.close()
+    return {"steps": story.steps, "broken": None, "fault": None}
+
+
+def _in_part(error: BaseException) -> bool:
+    return any(frame.filename == PART_FILE for frame in traceback.extract_tb(error.__traceback__))
+
+
+def _told(error: BaseException) -> str:
+    """An exception in a sentence: what, and in which line of the part, if it was there."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == PART_FILE]
+    where = f" in line {lines[-1]} of your cell" if lines else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def main() -> None:
+    request = json.loads(sys.stdin.read())
+    _limit()
+    print(json.dumps(run(request)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""What a student wrote: where it stands, whether it may be judged, and how much it is like the package's own.
+
+The package holds the answer to every lab. So a part that is handed in may use Python's own library and the
+vocabulary of the field (headers, sequence numbers), and nothing that knows the answer: not by importing it,
+inheriting from it, or reaching it through the back doors of Python. That is decided on the source, before a
+line of it runs, and said in one sentence.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import io
+import keyword
+import linecache
+import tokenize
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+ALLOWED = (
+    "labstack.core.seq",
+    "labstack.core.units",
+    "labstack.core.checksum",
+    "labstack.core.addresses",
+    "labstack.headers",
+    "labstack.transport.tcp.receiver.Acknowledge",
+    "labstack.transport.tcp.sender.Segment",
+    "labstack.transport.tcp.congestion.AckSample",
+    "labstack.transport.tcp.congestion.LossEvent",
+)
+"""What of labstack a part may import: words of the field that hold no answer."""
+LIBRARY = {
+    "__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "itertools",
+    "math", "operator", "random", "struct", "typing",
+}  # fmt: skip
+"""What of Python's own library a part may import."""
+BACK_DOORS = {
+    "__import__", "eval", "exec", "compile", "open", "globals", "locals", "vars", "breakpoint", "input",
+    "getattr", "setattr", "delattr", "mro", "f_globals", "f_back", "f_locals", "gi_frame", "tb_frame",
+    "cr_frame", "sys", "os", "builtins", "importlib", "inspect", "modules",
+}  # fmt: skip
+"""Names by which Python leads from any object to everything else."""
+
+PLAIN_BASES = {"object", "Enum", "IntEnum", "IntFlag", "NamedTuple", "Protocol", "Generic"}
+
+
+class Refused(Exception):
+    """The part may not be judged. The message says why, in one sentence, and what to do."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A class `name`, and the `source` of the cell it stands in."""
+
+    name: str
+    source: str
+
+
+def read(part: type) -> Submission:
+    """The submission that the class `part`, made in a notebook's cell or in a file, belongs to.
+
+    Raises Refused when it inherits from the package, or its source cannot be found.
+    """
+    for base in part.__mro__[1:]:
+        if base.__module__.partition(".")[0] == "labstack":
+            raise Refused(_inherits(part.__name__, base.__name__))
+    for member in vars(part).values():
+        code = getattr(member, "__code__", None)
+        if code is not None:
+            lines = linecache.getlines(code.co_filename)
+            if lines:
+                return Submission(part.__name__, "".join(lines))
+    try:
+        return Submission(part.__name__, inspect.getsource(part))
+    except (OSError, TypeError):
+        raise Refused(
+            f"the source of {part.__name__} cannot be found: write it in a cell, with methods, and run that"
+        ) from None
+
+
+def read_function(function: Callable[..., object]) -> str:
+    """The source of the cell, or file, that a function stands in. Raises Refused when it cannot be found."""
+    lines = linecache.getlines(function.__code__.co_filename)
+    if not lines:
+        raise Refused(f"the source of {function.__name__} cannot be found: write it in a cell, and run that")
+    return "".join(lines)
+
+
+def check(submission: Submission) -> None:
+    """Raises Refused when the part may not be judged."""
+    try:
+        tree = ast.parse(submission.source)
+    except SyntaxError as error:
+        raise Refused(f"line {error.lineno} of your cell is not Python: {error.msg}") from None
+    for reason in _reasons(tree, submission.name):
+        raise Refused(reason)
+
+
+def _reasons(tree: ast.Module, name: str) -> Iterator[str]:
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    if name not in own:
+        yield f"your cell defines no class {name}: keep the name that the lab gives it"
+    for module in sorted(set(_imports(tree))):
+        root = module.partition(".")[0]
+        if root == "labstack" and not is_allowed(module):
+            yield f"your part imports {module}, and labstack holds the answer: write it from the RFC"
+        elif not is_allowed(module):
+            words = ", ".join(sorted(LIBRARY - {"__future__"}))
+            yield f"your part imports {module}, which no lab needs: there are {words}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for base in node.bases:
+                word = ast.unparse(base).partition("[")[0]
+                if word not in own | PLAIN_BASES:
+                    yield _inherits(node.name, word)
+        if isinstance(node, ast.Name) and node.id in BACK_DOORS:
+            yield f"your part uses {node.id}, a way round the back: no lab needs it"
+        if isinstance(node, ast.Attribute) and (
+            node.attr in BACK_DOORS or (node.attr.startswith("_") and not _is_own(node.value))
+        ):
+            yield f"your part uses .{node.attr}, which is another object's own affair: no lab needs it"
+
+
+def _inherits(name: str, base: str) -> str:
+    return f"{name} inherits from {base}: write a class that stands on its own"
+
+
+def is_allowed(module: str) -> bool:
+    """Whether a part may import that name, told in full ("struct.Struct")."""
+    return module.partition(".")[0] in LIBRARY or any(
+        module == allowed or module.startswith(allowed + ".") for allowed in ALLOWED
+    )
+
+
+def _is_own(value: ast.expr) -> bool:
+    """An object of the part's own class, by the names that methods give it."""
+    return isinstance(value, ast.Name) and value.id in ("self", "cls", "other")
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """Every name imported, in full."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def likeness(source: str, other: str) -> float:
+    """From 0 to 1: how much of the shorter one's tokens stand in the same order in the other. Names and
+    comments do not count, so renaming hides nothing. It is a number for an instructor to look at, no
+    verdict: short parts are alike."""
+    mine, theirs = _shape(source), _shape(other)
+    if not mine or not theirs:
+        return 0.0
+    blocks = difflib.SequenceMatcher(None, mine, theirs, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks if block.size >= 12) / min(len(mine), len(theirs))
+
+
+def _shape(source: str) -> list[str]:
+    """The tokens, with every name the same, and without comments and strings."""
+    words: list[str] = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.NAME:
+                words.append(token.string if token.string in _KEYWORDS else "name")
+            elif token.type in (tokenize.OP, tokenize.NUMBER):
+                words.append(token.string)
+    except (tokenize.TokenError, IndentationError):
+        pass
+    return words
+
+
+_KEYWORDS = frozenset(keyword.kwlist) | {"self"}
+
+
+__all__ = ["ALLOWED", "LIBRARY", "Refused", "Submission", "check", "likeness", "read"]

@@ -1,0 +1,213 @@
+"""The judge: right parts pass, wrong ones are told what happened, and those that cheat are refused."""
+
+import linecache
+import textwrap
+from itertools import count
+
+import pytest
+
+from labstack.grading import submission
+from labstack.grading.judge import Wrong, judge, seed_of
+from labstack.grading.submission import Refused
+from labstack.transport.tcp.rtt import Rfc6298
+
+CELLS = count(1)
+
+
+def cell(source):
+    """What a notebook's cell defines, its source known to Python as a cell's is."""
+    source = textwrap.dedent(source)
+    name = f"<cell {next(CELLS)}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+    space = {}
+    exec(compile(source, name, "exec"), space)
+    return space
+
+
+RIGHT = """
+class Mine:
+    def __init__(self, config):
+        self.srtt, self.rttvar, self.rto = None, 0, config.initial_rto
+        self.config = config
+
+    def sample(self, rtt):
+        if self.srtt is None:
+            self.srtt, self.rttvar = rtt, rtt // 2
+        else:
+            self.rttvar = (3 * self.rttvar + abs(self.srtt - rtt)) // 4
+            self.srtt = (7 * self.srtt + rtt) // 8
+        wait = self.srtt + max(self.config.clock_granularity, 4 * self.rttvar)
+        self.rto = min(max(wait, self.config.min_rto), self.config.max_rto)
+
+    def back_off(self):
+        self.rto = min(2 * self.rto, self.config.max_rto)
+"""
+
+CHECKS = cell(
+    '''
+    from labstack.headers.tcp import ACK, Options
+
+
+    def the_timer_follows_the_round_trip(story, random):
+        """After one round trip of R, the time-out is 3 R (RFC 6298 §2.2)."""
+        trip = random.choice([0.2, 0.3, 0.5, 0.7, 0.8])
+        s = story.established(options=Options(mss=1460))
+        s.send(b"question")
+        story.expect(ACK, data=b"question")
+        story.wait(trip)
+        story.inject(ACK)
+        s.send(b"another")
+        story.expect(ACK, data=b"another")
+        story.expect(ACK, data=b"another", after=3 * trip, tolerance=0.01)
+
+
+    def each_wait_is_twice_as_long(story, random):
+        s = story.established(options=Options(mss=1460))
+        s.send(b"x")
+        story.expect(ACK, data=b"x")
+        for wait in (1.0, 2.0, 4.0, 8.0):
+            story.expect(ACK, data=b"x", after=wait)
+    '''
+)
+FOLLOWS, DOUBLES = CHECKS["the_timer_follows_the_round_trip"], CHECKS["each_wait_is_twice_as_long"]
+WORDS = {
+    "rule": "RFC 6298 §2.2: RTO = SRTT + max(G, 4 RTTVAR)",
+    "mistake": "the time-out is taken for the round-trip time itself",
+    "constants": {"min_rto": 1_000_000},
+}
+
+
+def part(source, name="Mine"):
+    return cell(source)[name]
+
+
+@pytest.mark.feature("Labs", "A judge runs a student's part in a whole stack, in a process of its own")
+@pytest.mark.parametrize("student", ["", "ada", "grace"])
+def test_a_right_part_passes(student):
+    verdict = judge("rtt", part(RIGHT), FOLLOWS, student=student, **WORDS)
+    assert verdict.passed and repr(verdict) == "✓ the timer follows the round trip"
+    assert any("question" in step or "len=8" in step for step in verdict.steps)
+
+
+def test_scenarios_follow_the_student():
+    steps = [
+        judge("rtt", part(RIGHT), FOLLOWS, student=who, **WORDS).steps for who in ("ada", "ada", "eve", "bob")
+    ]
+    assert steps[0] == steps[1]
+    assert len({tuple(s) for s in steps}) > 1
+    assert seed_of("ada") != seed_of("eve")
+
+
+@pytest.mark.feature(
+    "Labs", "A failed check tells the steps, the first packet that differs, the rule, the misconception"
+)
+def test_a_wrong_part_is_told_its_story():
+    wrong = RIGHT.replace("rtt, rtt // 2", "rtt, 0")
+    with pytest.raises(Wrong) as raised:
+        judge("rtt", part(wrong), FOLLOWS, student="ada", **WORDS)
+    report = str(raised.value)
+    assert "✗ the timer follows the round trip" in report
+    assert "the peer sends ACK" in report and "the machine sends" in report
+    assert "The first difference:" in report and "the package's:" in report
+    assert "RFC 6298 §2.2" in report and "taken for the round-trip time" in report
+
+
+def test_a_part_that_never_backs_off():
+    wrong = RIGHT.replace("self.rto = min(2 * self.rto, self.config.max_rto)", "pass")
+    with pytest.raises(Wrong, match="after"):
+        judge("rtt", part(wrong), DOUBLES, **WORDS)
+    judge("rtt", part(RIGHT), DOUBLES, rule="", mistake="")
+
+
+@pytest.mark.feature(
+    "Labs", "A part that inherits from, imports or delegates to the answer is refused, with the reason"
+)
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (
+            "from labstack.transport.tcp.rtt import Rfc6298\nclass Mine(Rfc6298): pass",
+            "inherits from",
+        ),
+        (
+            "from labstack.transport.tcp.rtt import Rfc6298 as R\nclass Mine:\n def __init__(s, c): s.r = R(c)",
+            "holds the",
+        ),
+        ("import labstack\nclass Mine:\n def sample(self, rtt): pass", "labstack holds the answer"),
+        ("import importlib\nclass Mine:\n def sample(self, rtt): pass", "which no lab needs"),
+        ("import os\nclass Mine:\n def sample(self, rtt): pass", "which no lab needs"),
+        ("import collections\nclass Mine:\n def sample(self, rtt): collections._sys.modules", "own affair"),
+        ("class Mine:\n def sample(self, rtt): __import__('labstack')", "way round the back"),
+        ("class Mine:\n def sample(self, rtt): eval('1')", "way round the back"),
+        ("class Mine:\n def sample(self, rtt): ().__class__.__base__.__subclasses__()", "own affair"),
+        ("class Mine:\n def sample(self, rtt): getattr(rtt, 'real')", "way round the back"),
+    ],
+)
+def test_cheats_are_refused(source, why):
+    with pytest.raises(Refused, match=why):
+        judge("rtt", part(source), FOLLOWS, **WORDS)
+
+
+def test_inheriting_without_importing_is_refused():
+    space = cell("class Mine(Theirs):\n def sample(self, rtt): pass".replace("Theirs", "object"))
+    submission.check(submission.read(space["Mine"]))
+    with pytest.raises(Refused, match="inherits from Theirs"):
+        submission.check(submission.Submission("Mine", "class Mine(Theirs): pass"))
+
+
+def test_a_subclass_made_elsewhere_is_refused():
+    class Mine(Rfc6298):
+        pass
+
+    with pytest.raises(Refused):
+        judge("rtt", Mine, FOLLOWS, **WORDS)
+
+
+def test_a_part_that_raises_is_told_where():
+    wrong = RIGHT.replace("self.srtt, self.rttvar = rtt, rtt // 2", "self.srtt = rtt / 0")
+    with pytest.raises(Wrong, match="ZeroDivisionError: division by zero in line"):
+        judge("rtt", part(wrong), FOLLOWS, **WORDS)
+
+
+def test_a_part_that_never_ends_is_ended(monkeypatch):
+    monkeypatch.setattr("labstack.grading.judge.SECONDS", 3.0)
+    wrong = RIGHT.replace("if self.srtt is None:", "while True: pass\n        if self.srtt is None:")
+    with pytest.raises(Wrong, match="did not come to an end"):
+        judge("rtt", part(wrong), FOLLOWS, **WORDS)
+
+
+def test_a_part_that_takes_all_memory_is_ended():
+    wrong = RIGHT.replace("if self.srtt is None:", "x = [0] * 10**9\n        if self.srtt is None:")
+    with pytest.raises(Wrong, match="MemoryError"):
+        judge("rtt", part(wrong), FOLLOWS, **WORDS)
+
+
+def test_a_part_that_does_not_parse_is_refused():
+    with pytest.raises(Refused, match="line 1 of your cell is not Python"):
+        submission.check(submission.Submission("Mine", "class Mine(:"))
+
+
+def test_a_part_by_another_name_is_refused():
+    with pytest.raises(Refused, match="defines no class Mine"):
+        submission.check(submission.Submission("Mine", "class Yours: pass"))
+
+
+def test_what_cannot_be_judged_is_said():
+    with pytest.raises(ValueError, match="take one of"):
+        judge("browser", part(RIGHT), FOLLOWS, **WORDS)
+
+
+def test_a_check_that_is_itself_broken_is_no_mark():
+    broken = cell("def never(story, random):\n    raise AssertionError('always')")["never"]
+    with pytest.raises(RuntimeError, match="itself broken"):
+        judge("rtt", part(RIGHT), broken, **WORDS)
+
+
+def test_likeness_sees_through_new_names():
+    import inspect
+
+    own = inspect.getsource(Rfc6298)
+    renamed = own.replace("srtt", "smooth").replace("rttvar", "spread").replace("Rfc6298", "Mine")
+    assert submission.likeness(renamed, own) > 0.95
+    assert submission.likeness(RIGHT, own) < 0.9
+    assert submission.likeness("", own) == 0
