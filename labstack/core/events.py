@@ -51,6 +51,23 @@ class Event:
 Subscriber = Callable[[Event], None]
 
 
+def only(subscriber: Subscriber, *names: str) -> Subscriber:
+    """A subscriber that passes on only the events of these rules ("tcp.state") and layers ("arp"); of all
+    without names.
+
+        host.events.append(only(print, "tcp.state", "arp"))
+    """
+    if not names:
+        return subscriber
+    wanted = frozenset(names)
+
+    def hear(event: Event) -> None:
+        if event.rule.name in wanted or event.rule.layer in wanted:
+            subscriber(event)
+
+    return hear
+
+
 class Events(list[Subscriber]):
     """The subscribers of one host's (or wire's) events. Empty, and so false, while nobody listens."""
 

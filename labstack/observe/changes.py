@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from labstack.core.events import Event, Value
@@ -17,22 +18,28 @@ if TYPE_CHECKING:
     from labstack.observe.trace import Trace
 
 STATE, WINDOW = "tcp.state", "tcp.window"
+IDENTITY = MappingProxyType(
+    {WINDOW: ("local", "peer"), "tcp.phase": ("local", "peer"), "arp.learned": ("address",)}
+)
+"""Rules that report what holds from now on, and the fields that say of what."""
 
 Before = dict[str, Value]
 
 
 class Effects:
-    """Which events have which cause, and what each connection's windows were before each report of them."""
+    """Which events have which cause, and what each report of a state replaces: a connection's windows, an
+    entry of a table."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.of: defaultdict[int, list[Event]] = defaultdict(list)
         self.before: dict[int, Before] = {}
-        last: dict[tuple[str, Value, Value], Before] = {}
+        last: dict[tuple[Value, ...], Before] = {}
         for event in events:
             if event.cause:
                 self.of[event.cause].append(event)
-            if event.rule.name == WINDOW:
-                key = (event.host, event.fields.get("local"), event.fields.get("peer"))
+            identity = IDENTITY.get(event.rule.name)
+            if identity is not None:
+                key = (event.host, event.rule.name, *(event.fields.get(name) for name in identity))
                 if key in last:
                     self.before[event.number] = last[key]
                 last[key] = event.fields
@@ -78,12 +85,13 @@ def _rows(trace: Trace, event: Event, effects: Effects) -> list[tuple[str, str, 
     if name == WINDOW:
         before = effects.before.get(event.number, {})
         return [
-            (host, what, _value(what, before[what]) if what in before else "", _value(what, now))
+            (host, what, value_of(what, before[what]) if what in before else "", value_of(what, now))
             for what, now in event.fields.items()
             if what not in ("local", "peer") and before.get(what, ...) != now
         ]
     if name == "tcp.phase":
-        return [(host, "phase", "", str(event.fields.get("phase")))]
+        before = effects.before.get(event.number, {})
+        return [(host, "phase", str(before.get("phase", "")), str(event.fields.get("phase")))]
     if name == "device.sent":
         sent = trace.find(event)
         return [(host, "sends", "", f"packet {sent.number}: {sent.label()}" if sent else "a frame")]
@@ -94,7 +102,7 @@ def _rows(trace: Trace, event: Event, effects: Effects) -> list[tuple[str, str, 
     return rows
 
 
-def _value(what: str, value: Value) -> str:
+def value_of(what: str, value: Value) -> str:
     if value is None:
         return "infinite" if what == "ssthresh" else "unknown"
     if what in ("srtt", "rto") and isinstance(value, int):

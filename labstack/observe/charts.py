@@ -99,12 +99,7 @@ class Chart(look.Shown):
 
     def table(self) -> pd.DataFrame:
         """The numbers behind the chart, as a pandas DataFrame."""
-        columns, rows = self._numbers()
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise look.missing("pandas") from error
-        return pd.DataFrame(rows, columns=columns)
+        return look.frame(*self._numbers())
 
     def save(self, path: str | Path) -> Path:
         """Write the chart to a file: .png, .svg or .pdf by its ending, or its summary to .txt."""

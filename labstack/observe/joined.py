@@ -81,6 +81,27 @@ def rows(trace: Trace, at: str | None = None) -> list[tuple[Any, ...]]:
     return sorted(found, key=lambda row: (row[0], row[3]))
 
 
+def windows(trace: Trace) -> dict[int, tuple[int, int]]:
+    """For each segment with data, by its number: the bytes under way once it was sent, and as many as the
+    congestion window and the peer's allow."""
+    at = {column: place for place, column in enumerate(COLUMNS)}
+    flows = {packet.number: packet.flow for packet in trace.packets}
+    found: dict[int, tuple[int, int]] = {}
+    later: dict[object, tuple[float, int]] = {}
+    for row in reversed(rows(trace)):
+        number, time, length = row[at["no"]], row[at["time s"]], row[at["len"]]
+        if row[at["what"]] != "sent" or row[at["cwnd"]] is None or not length:
+            continue
+        # What is sent in one go is reported once, behind the last of it.
+        then, before = later.get(flows[number], (0.0, 0))
+        flight = row[at["in_flight"]]
+        if then - time <= AT_ONCE / SECOND:
+            flight = max(flight, before)
+        found[number] = (flight, min(row[at["cwnd"]], row[at["snd_wnd"]]))
+        later[flows[number]] = (time, flight - length)
+    return found
+
+
 def _frame(
     trace: Trace, event: Event, shown: set[tuple[str, int]], known: dict[Place, _Known]
 ) -> None:  # fmt: skip

@@ -10,7 +10,7 @@ what TCP sends again has a colour and a word of its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import atan, degrees
 from types import MappingProxyType
@@ -25,6 +25,9 @@ FONT = 10.5
 TOP = 64
 GAP_TWO = 330
 GAP_MANY = 230
+BAR = 120.0
+"""How wide the largest window is drawn."""
+NO_WINDOWS: Mapping[int, tuple[int, int]] = MappingProxyType({})
 
 
 @dataclass(slots=True, frozen=True)
@@ -67,6 +70,7 @@ class Ladder(look.Picture):
 
     At most `limit` packets are drawn, the first ones; `left_out` counts the others. `origin` is the time, in
     nanoseconds, that is shown as 0. Behind the packets whose numbers are in `mark` lies a band of colour.
+    `windows`: for packets by number, the bytes under way once each was sent, and as many as were allowed.
     `narrow`: what the packets say stands along their arrows, so that two ladders find room side by side.
     """
 
@@ -79,6 +83,7 @@ class Ladder(look.Picture):
         origin: int = 0,
         mark: Collection[int] = (),
         narrow: bool = False,
+        windows: Mapping[int, tuple[int, int]] = NO_WINDOWS,
     ) -> None:
         if limit < 1:
             raise ValueError(f"limit={limit} draws nothing: write 1 or more")
@@ -88,6 +93,7 @@ class Ladder(look.Picture):
         self.origin = origin
         self.mark = frozenset(mark)
         self.narrow = narrow
+        self.windows = windows
         self.hosts = list(hosts) if hosts is not None else in_line(self.packets)
         absent = sorted({name for p in self.packets for name in (p.sender, p.receiver)} - set(self.hosts))
         if absent:
@@ -127,6 +133,8 @@ class Ladder(look.Picture):
             arrow.ljust(right - left - 1) if start < end else arrow.rjust(right - left - 1)
         )
         ends = [self._time(packet.arrived)] if packet.arrived is not None else []
+        if packet.number in self.windows:
+            ends.append("in flight {:,} of {:,}".format(*self.windows[packet.number]))
         return (
             f"{self._time(packet.departed):>10}  {''.join(row)}  {', '.join(ends + packet.remarks)}".rstrip()
         )
@@ -200,7 +208,11 @@ class _Drawn:
     def _room(self, host: str) -> float:
         """What a machine's labels take beside their times."""
         texts = [len(p.label()) for p in self.ladder.packets if p.sender == host]
-        return self.number_width + max(texts) * self.character + 6 if texts else 0
+        room = self.number_width + max(texts) * self.character + 6 if texts else 0
+        return room + (BAR + 14 if any(p.number in self.ladder.windows for p in self._sent_by(host)) else 0)
+
+    def _sent_by(self, host: str) -> list[Packet]:
+        return [packet for packet in self.ladder.packets if packet.sender == host]
 
     @property
     def svg(self) -> str:
@@ -215,6 +227,8 @@ class _Drawn:
             self._arrow(packet)
         for packet in ladder.packets:
             self._foot(packet)
+        for host in dict.fromkeys((ladder.hosts[0], ladder.hosts[-1]) if ladder.windows else ()):
+            self._windows(host)
         self._arrivals()
         below = self._legend(bottom + 24)
         for note in ladder._left_out():
@@ -329,6 +343,24 @@ class _Drawn:
         x += way * (8 + self.time_width)
         self._write(x, y, str(packet.number), look.GREY, anchor)
         self._write(x + way * self.number_width, y, packet.label(), _ink(packet), anchor)
+
+    def _windows(self, host: str) -> None:
+        """Beside the labels of an outermost machine, a box for each segment: as wide as the window, and
+        filled as far as bytes are under way."""
+        sent = [packet for packet in self._sent_by(host) if packet.number in self.ladder.windows]
+        if not sent:
+            return
+        most = max(max(self.ladder.windows[packet.number]) for packet in sent) or 1
+        way, _ = self._side(host, self._ends(sent[0])[0])
+        start = self._ends(sent[0])[0] + way * (8 + self.time_width + self._room(host) - BAR - 8)
+        words = f"in flight, of {most:,} B"
+        self.drawing.words(start, TOP - 6, words, 9, look.GREY, "start" if way > 0 else "end")
+        for packet in sent:
+            flight, allowed = self.ladder.windows[packet.number]
+            y = self._ends(packet)[1] - 4.5
+            for size, fill, stroke in ((flight, look.SKY, ""), (allowed, "none", look.BLUE)):
+                width = BAR * size / most
+                self.drawing.box(start if way > 0 else start - width, y, width, 9, fill, stroke)
 
     def _label_width(self, packet: Packet) -> float:
         return self.number_width + len(packet.label()) * self.character

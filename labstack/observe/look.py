@@ -14,8 +14,11 @@ import re
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
@@ -73,6 +76,15 @@ MONO_WIDTH = 0.602
 def missing(package: str) -> ImportError:
     """The error for a picture that takes a package which is not there."""
     return ImportError(f"this takes {package}, which is not installed: pip install labstack[notebooks]")
+
+
+def frame(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """These rows as a pandas DataFrame. Raises ImportError, in a sentence, without pandas."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise missing("pandas") from error
+    return pandas.DataFrame(rows, columns=list(columns))
 
 
 class Shown:

@@ -98,15 +98,11 @@ class StateDiagram(look.Picture):
 
     def table(self) -> pd.DataFrame:
         """The path (without one, every transition) as a pandas DataFrame."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise look.missing("pandas") from error
         if self.whose:
             rows = [(m.time, m.before.value, m.after.value, m.what.value) for m in self.moves]
-            return pd.DataFrame(rows, columns=["time s", "from", "to", "why"])
+            return look.frame(["time s", "from", "to", "why"], rows)
         every = [(before.value, after.value, what.value) for (before, what), after in TRANSITIONS.items()]
-        return pd.DataFrame(every, columns=["from", "to", "why"])
+        return look.frame(["from", "to", "why"], every)
 
     # --- picture ------------------------------------------------------------------------------------------
 

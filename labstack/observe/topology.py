@@ -76,12 +76,8 @@ class Topology(look.Picture):
 
     def table(self) -> pd.DataFrame:
         """The use of each wire in each direction, as a pandas DataFrame."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise look.missing("pandas") from error
         rows = [(u.wire, u.sender, u.receiver, u.frames, u.bytes, u.lost, u.share) for u in self.uses]
-        return pd.DataFrame(rows, columns=["wire", "from", "to", "frames", "bytes", "lost", "share of rate"])
+        return look.frame(["wire", "from", "to", "frames", "bytes", "lost", "share of rate"], rows)
 
     def _addresses(self, name: str) -> list[str]:
         host: Any = self._net.hosts.get(name)

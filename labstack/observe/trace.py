@@ -28,6 +28,7 @@ from labstack.observe.encapsulation import Dissection
 from labstack.observe.fairness import Fairness
 from labstack.observe.filters import Matches, matching
 from labstack.observe.ladder import Ladder, in_line
+from labstack.observe.log import Log
 from labstack.observe.packet import Packet
 from labstack.observe.panels import Panels
 from labstack.observe.queue_chart import QueueChart
@@ -261,13 +262,8 @@ class Trace:
 
     def table(self, absolute: bool = False) -> pd.DataFrame:
         """The packets as a pandas DataFrame, one row each; times in seconds, lengths and windows in bytes."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise look.missing("pandas") from error
         with quiet():
-            rows = [self._row(packet, absolute) for packet in self.packets]
-            table = pd.DataFrame(rows, columns=list(COLUMNS))
+            table = look.frame(COLUMNS, [self._row(packet, absolute) for packet in self.packets])
         return table.astype(dict.fromkeys(("seq", "ack", "len", "window"), "Int64"))
 
     def _row(self, packet: Packet, absolute: bool) -> tuple[Any, ...]:
@@ -287,12 +283,8 @@ class Trace:
     def joined(self, at: str | None = None) -> pd.DataFrame:
         """TCP's segments joined with what the connection knew after each: state, cwnd, ssthresh, in_flight,
         snd_wnd, srtt, rto. A row is a segment that was sent or received, `at` one host, or at all."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise look.missing("pandas") from error
         with quiet():
-            table = pd.DataFrame(joined.rows(self, at), columns=list(joined.COLUMNS))
+            table = look.frame(joined.COLUMNS, joined.rows(self, at))
         whole = ("seq", "ack", "len", "cwnd", "ssthresh", "in_flight", "snd_wnd")
         return table.astype(dict.fromkeys(whole, "Int64"))
 
@@ -303,28 +295,39 @@ class Trace:
         hosts: Sequence[str] | None = None,
         between: tuple[float, float] | None = None,
         limit: int = 60,
+        windows: bool = False,
     ) -> Ladder:
         """The packets as a ladder: time runs down, each packet is an arrow. At most `limit` are drawn, the
         first ones; `between` (seconds) and `flow` choose others. `hosts` gives the order from left to
-        right."""
+        right. With `windows`, how much of its window each sender has used."""
         packets = self.choose(flow, hosts, between)
         if hosts is None:
             # In the order of the whole trace: a part of it shows the same machines in the same places.
             seen = {name for packet in packets for name in (packet.sender, packet.receiver)}
             hosts = [name for name in in_line(self.packets) if name in seen]
-        return Ladder(packets, list(hosts), limit=limit, origin=self.origin)
+        used = joined.windows(self) if windows else {}
+        return Ladder(packets, list(hosts), limit=limit, origin=self.origin, windows=used)
 
     def dissect(self, number: int) -> Dissection:
         """Packet `number` from the outside in: each header's bytes, fields and values."""
         return Dissection(self[number].frame)
 
-    def why(self, number: int, steps: int = 12) -> Why:
-        """Why packet `number` was sent: the walk back along its causes, at most `steps` of them."""
-        return Why(self, self[number], steps)
+    def why(self, packet: int | Packet, steps: int = 12) -> Why:
+        """Why a packet (or that of this number) was sent: the walk back along its causes, at most `steps` of
+        them."""
+        return Why(self, self[packet] if isinstance(packet, int) else packet, steps)
 
-    def changed(self, number: int) -> Changed:
-        """What the arrival of packet `number` changed, with the state before and after."""
-        return Changed(self, self[number])
+    def changed(self, packet: int | Packet) -> Changed:
+        """What the arrival of a packet (or that of this number) changed, with the state before and after."""
+        return Changed(self, self[packet] if isinstance(packet, int) else packet)
+
+    def log(
+        self, *names: str, host: str | None = None, packet: int | None = None,
+        between: tuple[float, float] | None = None, limit: int = 200,
+    ) -> Log:  # fmt: skip
+        """The events: of these rules ("tcp.state") and layers ("arp"), at one `host` (or wire), about one
+        `packet`, `between` two times in seconds. The text shows the first `limit`, the table all."""
+        return Log(self, names, host, packet, between, limit)
 
     def window(self, flow: object = None) -> WindowChart:
         """The congestion window of a socket (or of a flow's source) over time, with all that limits it;

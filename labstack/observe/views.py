@@ -42,11 +42,9 @@ class View(look.Grid):
 
     def table(self) -> pd.DataFrame:
         """The same as a pandas DataFrame, numbers as numbers."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise look.missing("pandas") from error
-        frame = pd.DataFrame(self.rows, columns=list(self.columns))
+        frame = look.frame(self.columns, self.rows)
+        import pandas as pd
+
         for name in NUMBERS & set(self.columns):
             frame[name] = pd.to_numeric(frame[name], errors="coerce")
         return frame

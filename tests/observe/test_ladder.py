@@ -177,3 +177,31 @@ def test_saving(trace: Trace, tmp_path: Path) -> None:
     assert ladder.save(tmp_path / "l.txt").read_text() == f"{ladder}\n"
     with pytest.raises(ValueError, match=r"write \.svg or \.txt"):
         ladder.save(tmp_path / "l.png")
+
+
+@pytest.mark.feature("Observation", "Ladders with windows: how much of its window each sender has used")
+def test_windows_beside_the_labels() -> None:
+    trace = download(60_000, 9)
+    ladder = trace.ladder(windows=True)
+    # The same from the frames: what b had sent, less what it had heard of, when each segment left.
+    acked, highest, counted = 1, 1, {}
+    moments = [(p.sent, p.number, p) for p in trace.packets if p.sender == "b" and p.payload_length]
+    moments += [(p.arrived, p.number, p) for p in trace.packets if p.sender == "a" and p.fate == "arrived"]
+    for _, number, packet in sorted(moments, key=lambda moment: moment[:2]):
+        if packet.sender == "a":
+            acked = max(acked, packet.relative_ack if packet.tcp else 1)
+        elif not packet.retransmission:
+            highest = packet.relative_seq + packet.payload_length
+            counted[number] = highest - acked
+    lost = next(packet for packet in trace.packets if packet.fate == "lost")
+    # Until the loss is noticed, the two agree; then TCP knows of bytes that are no longer under way.
+    early = {number: size for number, size in counted.items() if number < lost.number + 20}
+    assert {number: ladder.windows[number][0] for number in early} == early and len(early) > 15
+    shown = {packet.number for packet in ladder.packets}
+    for number in shown & set(ladder.windows):
+        flight, allowed = ladder.windows[number]
+        assert f"in flight {flight:,} of {allowed:,}" in ladder.text
+        assert 0 < flight <= allowed or number not in early
+    boxes = re.findall(r'<rect [^>]*height="9"[^>]*>', ladder.svg)
+    assert len(boxes) == 2 * len(shown & set(ladder.windows)) > 50
+    assert "in flight, of 26,280 B" in ladder.svg and "in flight" not in trace.ladder().text

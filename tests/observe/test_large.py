@@ -1,6 +1,7 @@
 """A capture of 100,000 packets, looked at: table, ladder and charts, within seconds."""
 
 from collections.abc import Callable
+from pathlib import Path
 from time import process_time
 from typing import Any
 
@@ -39,7 +40,7 @@ def large() -> Trace:
 
 @pytest.mark.check
 @pytest.mark.feature("Observation", "100,000 packets become table, ladder and charts within 5 s")
-def test_a_large_capture(large: Trace) -> None:
+def test_a_large_capture(large: Trace, tmp_path: Path) -> None:
     took: dict[str, float] = {}
 
     def timed(name: str, act: Callable[[], Any]) -> Any:
@@ -61,4 +62,6 @@ def test_a_large_capture(large: Trace) -> None:
     for name, chart in more.items():
         timed(name, lambda chart=chart: chart()._repr_png_())
         assert took[name] < BOUND, took
+    path = timed("pcapng with reasons", lambda: large.pcapng(tmp_path / "large.pcapng"))
+    assert path.stat().st_size > 150_000_000 and took["pcapng with reasons"] < 10.0, took
     print(took)

@@ -10,7 +10,7 @@ import pytest
 
 import labstack
 from labstack import Network, TcpConfig, data_segment
-from labstack.core.events import Event, Rule
+from labstack.core.events import Event, Rule, only
 from labstack.core.node import Node
 from labstack.observe.trace import Trace
 from labstack.observe.why import SENT
@@ -151,3 +151,54 @@ def test_a_drop_counts_whether_or_not_anybody_listens() -> None:
     node.events.append(heard.append)
     node.drop(rule, size=3)
     assert node.counters["test.drop"] == 2 and [event.fields for event in heard] == [{"size": 3}]
+
+
+@pytest.mark.feature("Observation", "Every event: time, host, layer, packet, rule, clause, before and after")
+def test_the_log_says_all_of_every_event(scene: tuple[Trace, dict[str, int]]) -> None:
+    trace, counted = scene
+    table = trace.log().table()
+    assert len(table) == len(trace.events)
+    for name in ("time s", "host", "layer", "rule", "words"):
+        assert not table[name].isna().any() and (table[name] != "").all(), name
+    clauses = {rule.name: rule.clause for rule in RULES.values()}
+    assert all(row.clause == clauses[row.rule] for row in table.itertuples())
+    kinds = {"device.sent", "device.received", "wire.lost", "arp.retry_timer", "tcp.state", "tcp.window"}
+    assert kinds <= set(table["rule"]), "send, receive, drop, timer, state change, window change"
+    # Each drop that was counted is a row.
+    for name in ("wire.lost", "wire.queue_full", "ethernet.bad_fcs", "udp.no_port", "tcp.no_listener"):
+        assert (table["rule"] == name).sum() == counted.get(name, 0), name
+    # States follow each other: what one row leaves is what the next finds.
+    for _, way in table[table["rule"] == "tcp.state"].groupby(["host", "more"], sort=False):
+        assert list(way["before"])[1:] == list(way["after"])[:-1]
+    changes = table[table["rule"] == "tcp.window"]
+    told = changes[changes["before"].str.contains("cwnd = ") & changes["after"].str.contains("cwnd = ")]
+    assert len(told) > 5
+    learned = table[table["rule"] == "arp.learned"]
+    assert learned["after"].str.startswith("mac = ").any()
+
+
+@pytest.mark.feature("Observation", "Subscribers and filters: of a rule, a layer, a host, a packet, a time")
+def test_filters_choose_events(scene: tuple[Trace, dict[str, int]]) -> None:
+    trace, _ = scene
+    states = trace.log("tcp.state")
+    assert {event.rule.name for event in states} == {"tcp.state"} and "CLOSED" in str(states)
+    assert {event.rule.layer for event in trace.log("arp", "wire")} == {"arp", "wire"}
+    assert {event.host for event in trace.log("tcp", host="b")} == {"b"}
+    early = trace.log(between=(0, 0.05))
+    assert 0 < len(early) < len(trace.events) and max(e.time for e in early) <= 50_000_000
+    [syn, *_] = trace.filter("syn and not ack").packets
+    about = trace.log(packet=syn.number).table()
+    assert {"device.sent", "device.received"} <= set(about["rule"]) and set(about["packet"]) == {syn.number}
+    assert len(str(trace.log(limit=5)).splitlines()) == 1 + 5 + 1 and "more" in str(trace.log(limit=5))
+    assert str(trace.why(syn)) == str(trace.why(syn.number))
+
+    heard: list[Event] = []
+    with Network(seed=1) as net:
+        a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
+        net.wire(a, b)
+        a.events.append(only(heard.append, "arp", "icmp.echoed"))
+        b.events.append(only(heard.append, "icmp.echoed"))
+        a.ping("b")
+    assert [(event.host, event.rule.name) for event in heard] == [
+        ("a", "arp.asked"), ("a", "arp.learned"), ("b", "icmp.echoed"),
+    ]  # fmt: skip
