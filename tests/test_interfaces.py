@@ -193,6 +193,7 @@ class Postal:
         ecn=0,
         segment_size=0,
         ttl=64,
+        dscp=0,
         may_fragment=False,
         broadcast=False,
     ):

@@ -197,16 +197,16 @@ class IPv4:
 
 
 def pack_ordinary(
-    src: IPAddress, dst: IPAddress, protocol: int, total_length: int, ttl: int, ecn: int, identification: int,
+    src: IPAddress, dst: IPAddress, protocol: int, total_length: int, ttl: int, tos: int, identification: int,
     dont_fragment: bool,
 ) -> bytes:  # fmt: skip
     """What `IPv4(…).pack()` makes of these fields, all others as they are by default: the header of nearly
-    every datagram, for half the time."""
+    every datagram, for half the time. `tos` is the second byte: DSCP and ECN."""
     flags_offset = _DONT_FRAGMENT if dont_fragment else 0
-    total = 0x4500 + ecn + total_length + identification + flags_offset + (ttl << 8) + protocol
+    total = 0x4500 + tos + total_length + identification + flags_offset + (ttl << 8) + protocol
     total += int.from_bytes(src + dst, "big")
     return _HEADER.pack(
-        0x45, ecn, total_length, identification, flags_offset, ttl, protocol, finish(total), src, dst
+        0x45, tos, total_length, identification, flags_offset, ttl, protocol, finish(total), src, dst
     )
 
 

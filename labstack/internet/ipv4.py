@@ -215,6 +215,7 @@ class IPv4:
         ecn: int = 0,
         segment_size: int = 0,
         ttl: int = 64,
+        dscp: int = 0,
         may_fragment: bool = False,
         broadcast: bool = False,
     ) -> None:
@@ -227,7 +228,8 @@ class IPv4:
             self._identification += len(payload) // segment_size
         if src is None:
             src = self.source_for(dst)
-        packet = pack_ordinary(src, dst, protocol, length, ttl, ecn, identification, not may_fragment)
+        tos = dscp << 2 | ecn
+        packet = pack_ordinary(src, dst, protocol, length, ttl, tos, identification, not may_fragment)
         if self.is_own(dst):
             self._loop(packet + header + bytes(payload), segment_size)
             return

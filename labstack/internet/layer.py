@@ -62,6 +62,7 @@ class NetworkLayer(Protocol):
         ecn: int = 0,
         segment_size: int = 0,
         ttl: int = 64,
+        dscp: int = 0,
         may_fragment: bool = False,
         broadcast: bool = False,
     ) -> None:

@@ -41,6 +41,7 @@ class Endpoint(Protocol):
     queue_limit: int
     broadcast: bool
     ttl: int
+    tos: int
     error: int
     closed: bool
     readable: Waiters
@@ -105,6 +106,7 @@ class DatagramSocket(Socket):
             with self._driver:
                 endpoint.broadcast = bool(self._settings.get("SO_BROADCAST"))
                 endpoint.ttl = self._settings.get("IP_TTL", 64)
+                endpoint.tos = self._settings.get("IP_TOS", 0)
                 endpoint.queue_limit = max(self._settings.get("SO_RCVBUF", QUEUE), 1)
 
     def _get(self, name: str) -> int | bytes:
@@ -250,7 +252,7 @@ class RawSocket(DatagramSocket):
     """SOCK_RAW: the IP datagrams of one protocol number, `proto`. Ports mean nothing here: they are 0.
 
     Received are whole datagrams, header first. Sent is what comes behind the header; with IP_HDRINCL (and for
-    IPPROTO_RAW) the program writes the header too, of which destination, source, protocol and TTL count.
+    IPPROTO_RAW) the program writes the header too, of which destination, source, protocol, TTL and TOS count.
     """
 
     kind = "raw"
@@ -301,6 +303,7 @@ class RawEndpoint:
         self.queue_limit = QUEUE
         self.broadcast = False
         self.ttl = 64
+        self.tos = 0
         self.error = 0
         self.closed = False
         self.readable = Waiters()
@@ -329,15 +332,26 @@ class RawEndpoint:
     def send(self, data: Buffer, to: Place) -> None:
         """Raises OSError: EINVAL for a header that is none, and what the network layer raises."""
         ip, src = self._stack.ip, self.local[0] if self.local[0] not in (ANY, LOOPBACK) else None
-        dst, protocol, ttl = to[0], self._protocol, self.ttl
+        dst, protocol, ttl, tos = to[0], self._protocol, self.ttl, self.tos
         if self._settings.get("IP_HDRINCL"):
             try:
                 header = IPv4Header.parse_quoted(data)
             except HeaderError:
                 raise error(errno.EINVAL) from None
-            protocol, ttl, data = header.protocol, header.ttl, memoryview(data)[header.header_length :]
+            protocol, ttl, tos = header.protocol, header.ttl, header.dscp << 2 | header.ecn
+            data = memoryview(data)[header.header_length :]
             src = header.src if header.src != ANY else None
-        ip.send(dst, protocol, bytes(data), src=src, ttl=ttl, may_fragment=True, broadcast=self.broadcast)
+        ip.send(
+            dst,
+            protocol,
+            bytes(data),
+            src=src,
+            ecn=tos & 3,
+            ttl=ttl,
+            dscp=tos >> 2,
+            may_fragment=True,
+            broadcast=self.broadcast,
+        )
 
     def close(self) -> None:
         if not self.closed:

@@ -59,13 +59,14 @@ TABLE = {
     (SOCKET, int(posix.SO_KEEPALIVE)): Option("SO_KEEPALIVE"),
     (SOCKET, int(posix.SO_OOBINLINE)): Option("SO_OOBINLINE"),  # kept; there is no urgent data yet
     (SOCKET, int(posix.SO_BROADCAST)): Option("SO_BROADCAST"),
-    (SOCKET, int(posix.SO_RCVBUF)): Option("SO_RCVBUF"),  # of a stream: for connections to come
+    (SOCKET, int(posix.SO_RCVBUF)): Option("SO_RCVBUF"),
     (SOCKET, int(posix.SO_SNDBUF)): Option("SO_SNDBUF"),
     (SOCKET, int(posix.SO_LINGER)): Option("SO_LINGER", "ii"),
     (SOCKET, int(posix.SO_RCVTIMEO)): Option("SO_RCVTIMEO", "ll"),
     (SOCKET, int(posix.SO_SNDTIMEO)): Option("SO_SNDTIMEO", "ll"),
     # --- IP
-    (IP, int(posix.IP_TTL)): Option("IP_TTL", least=1, most=255),
+    (IP, int(posix.IP_TTL)): Option("IP_TTL", least=-1, most=255),
+    (IP, int(posix.IP_TOS)): Option("IP_TOS"),
     (IP, IP_MTU): _read_only("IP_MTU"),
     (IP, int(posix.IP_HDRINCL)): Option("IP_HDRINCL", types=frozenset({int(posix.SOCK_RAW)})),
     # --- TCP
@@ -76,7 +77,9 @@ TABLE = {
     (TCP, int(posix.TCP_KEEPCNT)): Option("TCP_KEEPCNT", least=1, most=127, types=_TCP),
     (TCP, int(posix.TCP_USER_TIMEOUT)): Option("TCP_USER_TIMEOUT", least=0, types=_TCP),
     (TCP, int(posix.TCP_INFO)): _read_only("TCP_INFO", "", types=_TCP),
-    (TCP, int(posix.TCP_CONGESTION)): _read_only("TCP_CONGESTION", "", types=_TCP),
+    (TCP, int(posix.TCP_CONGESTION)): Option("TCP_CONGESTION", "", types=_TCP),
+    (TCP, int(posix.TCP_QUICKACK)): Option("TCP_QUICKACK", types=_TCP),
+    (TCP, int(posix.TCP_SYNCNT)): Option("TCP_SYNCNT", least=1, most=127, types=_TCP),
 }  # fmt: skip
 
 
@@ -99,13 +102,25 @@ def decode(option: Option, value: int | Buffer) -> int:
     if len(packed) < size:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     first, *rest = struct.unpack(option.format, packed[:size])
+    if option.name == "IP_TTL" and first in (0, -1):  # the one is none, the other stands for the usual one
+        first = 64 if first else -2
     if option.name == "SO_LINGER":
         return max(rest[0], 0) if first else NO_LINGER
+    if option.name == "IP_TOS":
+        return int(first) & 0xFF
     if option.format == "ll":
         return int(first) * SECOND + int(rest[0]) * MICROSECOND
     if not option.least <= first <= option.most:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return int(first)
+
+
+def decode_text(value: int | Buffer) -> str:
+    """The value as a text, which ends at the first zero byte. Raises OSError (EINVAL) for an empty one."""
+    packed = struct.pack("i", _in_range(value)) if isinstance(value, int) else bytes(value)
+    if not packed:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return packed.split(b"\0")[0].decode("latin-1")
 
 
 def _in_range(value: int) -> int:

@@ -24,7 +24,7 @@ from labstack.core.checksum import Buffer
 from labstack.core.clock import Waiters
 from labstack.core.events import Rule
 from labstack.core.units import SECOND
-from labstack.sockets.options import decode, encode, look_up
+from labstack.sockets.options import decode, decode_text, encode, look_up
 
 if TYPE_CHECKING:
     from io import IOBase
@@ -155,7 +155,10 @@ class Socket:
         option = look_up(level, name, self.type)
         if value is None or option.least > option.most:
             raise error(errno.EINVAL if value is None else errno.ENOPROTOOPT)
-        self._set(option.name, decode(option, value))
+        if option.format:
+            self._set(option.name, decode(option, value))
+        else:
+            self._set_text(option.name, decode_text(value))
 
     def getsockopt(self, level: int, name: int, buflen: int = 0) -> Any:
         """An option's value: a number; with `buflen`, the bytes of the C structure, at most so many."""
@@ -166,6 +169,10 @@ class Socket:
     def _set(self, name: str, value: int) -> None:
         """Keep an option; who has more to do about it overrides this."""
         self._settings[name] = value
+
+    def _set_text(self, name: str, text: str) -> None:
+        """The same for an option whose value is a text."""
+        raise error(errno.ENOPROTOOPT)
 
     def _get(self, name: str) -> int | bytes:
         match name:

@@ -32,7 +32,7 @@ from labstack.sockets.socket import (
     error,
 )
 from labstack.transport.tcp.config import TcpConfig
-from labstack.transport.tcp.congestion.names import name_of
+from labstack.transport.tcp.congestion.names import CONTROLS, name_of
 from labstack.transport.tcp.connection import Connection
 from labstack.transport.tcp.layer import Binding
 from labstack.transport.tcp.listener import Listener
@@ -51,6 +51,7 @@ _TIMERS = {
     "TCP_KEEPINTVL": ("keepalive_interval", SECOND),
     "TCP_KEEPCNT": ("keepalive_probes", 1),
     "TCP_USER_TIMEOUT": ("user_timeout", MILLISECOND),
+    "TCP_SYNCNT": ("syn_retries", 1),
 }
 """Options that are a constant of TCP's: which one, and the unit that programs count it in."""
 
@@ -130,18 +131,34 @@ class StreamSocket(Socket):
         super()._set(name, value)
         match name:
             case "SO_RCVBUF":
-                self._config = replace(self._config, receive_buffer=max(value, 1))
+                self._configure(receive_buffer=max(value, 1))
             case "SO_SNDBUF":
-                self._config = replace(self._config, send_buffer=max(value, 1))
+                self._configure(send_buffer=max(value, 1))
             case "TCP_MAXSEG":
                 self._config = replace(self._config, mss=value)
             case "TCP_NODELAY":
                 self._configure(nagle=not value)
             case "SO_KEEPALIVE":
                 self._configure(keepalive=bool(value))
+            case "IP_TTL":
+                self._configure(ttl=value)
+            case "IP_TOS":  # the other two bits are TCP's own, for ECN
+                self._settings[name] = value & 0xFC
+                self._configure(dscp=value >> 2)
+            case "TCP_QUICKACK":
+                self._settings[name] = int(bool(value))
+                self._configure(delayed_ack=0 if value else self._stack.tcp.config.delayed_ack)
             case _ if name in _TIMERS:
                 field, unit = _TIMERS[name]
                 self._configure(**{field: value * unit or None})
+        if self._listener is not None:
+            self._listener.config = self._config
+
+    def _set_text(self, name: str, text: str) -> None:
+        """TCP_CONGESTION. Raises OSError (ENOENT) for a name that nobody has."""
+        if text not in CONTROLS:
+            raise error(errno.ENOENT)
+        self._configure(congestion=text)
         if self._listener is not None:
             self._listener.config = self._config
 
@@ -179,6 +196,8 @@ class StreamSocket(Socket):
                 return self._stack.ip.mtu(connection.peer[0]) + 20
             case "SO_KEEPALIVE":
                 return int(config.keepalive)
+            case "TCP_QUICKACK":
+                return self._settings.get(name, 1)
             case _ if name in _TIMERS:
                 field, unit = _TIMERS[name]
                 return (getattr(config, field) or 0) // unit

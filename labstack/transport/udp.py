@@ -63,6 +63,8 @@ class UdpEndpoint:
         """It shares its port with others that do."""
         self.broadcast = False
         self.ttl = 64
+        self.tos = 0
+        """DSCP and ECN, as they stand in the header's second byte (RFC 2474 §3)."""
         self.error = 0
         self.closed = False
         self.readable = Waiters()
@@ -83,7 +85,16 @@ class UdpEndpoint:
         total = udp.network.pseudo_sum(src, dst, PROTO_UDP, header_of.LENGTH + len(data))
         header = Header(self.local[1], port).pack(total, data)
         udp.network.send(
-            dst, PROTO_UDP, header, data, src=src, ttl=self.ttl, may_fragment=True, broadcast=self.broadcast
+            dst,
+            PROTO_UDP,
+            header,
+            data,
+            src=src,
+            ecn=self.tos & 3,
+            ttl=self.ttl,
+            dscp=self.tos >> 2,
+            may_fragment=True,
+            broadcast=self.broadcast,
         )
 
     def take(self) -> tuple[bytes, Address]:

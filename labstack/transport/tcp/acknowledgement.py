@@ -27,7 +27,7 @@ class Acknowledgement:
     def __init__(self, node: Node, config: TcpConfig, send: Callable[[Rule], None]) -> None:
         clock, events = node.clock, node.events
         self._clock = clock
-        self._config = config
+        self.config = config
         self._send = send
         self._delayed = Alarm(clock, events, rules.DELAYED_ACK, self._acknowledge)
         self._second_segment = Alarm(clock, events, rules.SECOND_SEGMENT, self._acknowledge)
@@ -43,7 +43,7 @@ class Acknowledgement:
             self._second_segment.set(self._clock.now)
         elif urgency is Acknowledge.LATER:
             if self._delayed.deadline is None:
-                self._delayed.set(self._clock.now + self._config.delayed_ack)
+                self._delayed.set(self._clock.now + self.config.delayed_ack)
         elif urgency is not Acknowledge.NO:
             self._send(why)
 

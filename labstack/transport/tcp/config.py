@@ -6,10 +6,17 @@ net.host("a", "10.0.0.1/24", tcp=TcpConfig.linux(receive_buffer=65536))
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from labstack.core.units import MILLISECOND, SECOND
 from labstack.transport.tcp.congestion.names import Make, by_name
+
+
+class Marks(TypedDict, total=False):
+    """What datagrams carry besides, for `NetworkLayer.send`; what is left out is the network layer's own."""
+
+    ttl: int
+    dscp: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,6 +68,10 @@ class TcpConfig:
     """From one unanswered probe to the next."""
     keepalive_probes: int = 9
     """Unanswered probes before the connection fails."""
+    ttl: int | None = None
+    """Time to live of its datagrams; None: as the network layer has it (RFC 9293 §3.9.1, MUST-49)."""
+    dscp: int = 0
+    """How its datagrams want to be treated, RFC 2474 (RFC 9293 §3.9.1, MUST-48)."""
     mss: int | None = None
     """The largest segment payload to announce and to send; None: as the MTU allows (RFC 9293 §3.7.1)."""
     window_scaling: bool = True
@@ -82,6 +93,16 @@ class TcpConfig:
 
     def __post_init__(self) -> None:
         by_name(self.congestion)  # a name that nobody has is an error here, not at the first connection
+
+    @property
+    def marks(self) -> Marks:
+        """`ttl` and `dscp`, where they are set."""
+        marks = Marks()
+        if self.ttl is not None:
+            marks["ttl"] = self.ttl
+        if self.dscp:
+            marks["dscp"] = self.dscp
+        return marks
 
     @classmethod
     def rfc(cls, **changes: Any) -> Self:

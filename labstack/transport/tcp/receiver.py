@@ -58,6 +58,8 @@ class Receiver(Protocol):
     blocks: tuple[Block, ...]
     """What the ACK that goes with the last `offer` reports: first what came twice, then the pieces behind a
     gap, the latest first (RFC 2018 §4, RFC 2883 §4). Empty while all is in order."""
+    limit: int
+    """Bytes that it keeps; the program may change it."""
 
     def start(self, irs: int, mss: int, shift: int) -> None:
         """The peer's first sequence number is `irs`, its segments carry up to `mss` bytes, and the windows
@@ -117,6 +119,15 @@ class Reassembly:
         self._twice: Block | None = None
         self._fin_at: int | None = None
         self._unacknowledged = 0
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
+    @limit.setter
+    def limit(self, size: int) -> None:
+        self._limit = size
+        self._ring.limit = max(size, self._ring.limit)  # what was offered may still come
 
     def start(self, irs: int, mss: int, shift: int) -> None:
         self.rcv_nxt = seq_add(irs, 1)

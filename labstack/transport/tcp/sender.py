@@ -41,6 +41,8 @@ class Sender(Protocol):
     """Bytes from `snd_una` on that the peer allows."""
     free: int
     """Bytes that `write` would take now."""
+    limit: int
+    """Bytes that it keeps, sent or not; the program may change it."""
     nagle: bool
 
     @property
@@ -90,12 +92,23 @@ class Segmentation:
         self.free = config.send_buffer
         self.nagle = config.nagle
         self.mss = 536
+        self._limit = config.send_buffer
         self._ring = Ring(config.send_buffer)
         self._end = 0  # the number behind the last byte written
         self._finishing = False
         self._wl1 = self._wl2 = 0
         self._max_wnd = 0
         self._fresh = True
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
+    @limit.setter
+    def limit(self, size: int) -> None:
+        self.free += size - self._limit
+        self._limit = size
+        self._ring.limit = max(size, self._ring.limit)
 
     def start(self, iss: int, mss: int) -> None:
         self.snd_una = self.snd_nxt = seq_add(iss, 1)
@@ -112,9 +125,9 @@ class Segmentation:
         )
 
     def write(self, data: Buffer) -> int:
-        size = min(len(data), self.free)
+        size = max(min(len(data), self.free), 0)
         if size:
-            self._ring.put(self._ring.limit - self.free, memoryview(data)[:size])
+            self._ring.put(self._limit - self.free, memoryview(data)[:size])
             self.free -= size
             self._end = seq_add(self._end, size)
         return size

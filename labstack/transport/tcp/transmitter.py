@@ -15,6 +15,7 @@ from labstack.headers.ipv4 import PROTO_TCP
 from labstack.headers.tcp import LENGTH, pack_segment
 from labstack.internet.layer import NetworkLayer
 from labstack.transport.tcp import rules
+from labstack.transport.tcp.config import Marks
 
 
 class Transmitter:
@@ -30,6 +31,7 @@ class Transmitter:
         self._src, self._dst = local[0], peer[0]
         self._ports = local[1], peer[1]
         self.pseudo_sum = network.pseudo_sum(local[0], peer[0], PROTO_TCP, 0)
+        self.marks = Marks()
 
     def find_way(self) -> tuple[int, int]:
         """The largest segment, header included, that reaches the peer uncut, and the largest payload that the
@@ -59,14 +61,18 @@ class Transmitter:
         )
         events = self.node.events
         if not events:
-            self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, segment_size=segment_size)
+            self.network.send(
+                self._dst, PROTO_TCP, packed, data, src=self._src, segment_size=segment_size, **self.marks
+            )
             return
         before = events.cause
         events.cause = events.emit(
             why, **self.names, seq=seq, ack=ack, flags=flags, length=len(data), window=window
         )
         try:
-            self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, segment_size=segment_size)
+            self.network.send(
+                self._dst, PROTO_TCP, packed, data, src=self._src, segment_size=segment_size, **self.marks
+            )
         finally:
             events.cause = before
 

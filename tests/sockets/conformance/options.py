@@ -24,11 +24,22 @@ FLAGS = {
     "IP_TTL": (IPPROTO_IP, socket.IP_TTL, 7),
     "IP_TTL 0": (IPPROTO_IP, socket.IP_TTL, 0),
     "IP_TTL 256": (IPPROTO_IP, socket.IP_TTL, 256),
+    "IP_TTL as it was": (IPPROTO_IP, socket.IP_TTL, -1),
+    "IP_TOS": (IPPROTO_IP, socket.IP_TOS, 0x10),
+    "IP_TOS with ECN": (IPPROTO_IP, socket.IP_TOS, 0x13),
+    "IP_TOS 256": (IPPROTO_IP, socket.IP_TOS, 256),
+    "IP_TOS -1": (IPPROTO_IP, socket.IP_TOS, -1),
     "TCP_NODELAY": (IPPROTO_TCP, socket.TCP_NODELAY, 1),
     "TCP_KEEPIDLE": (IPPROTO_TCP, socket.TCP_KEEPIDLE, 100),
     "TCP_KEEPINTVL": (IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     "TCP_KEEPCNT": (IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
     "TCP_KEEPCNT 0": (IPPROTO_TCP, socket.TCP_KEEPCNT, 0),
+    "TCP_QUICKACK off": (IPPROTO_TCP, socket.TCP_QUICKACK, 0),
+    "TCP_QUICKACK 5": (IPPROTO_TCP, socket.TCP_QUICKACK, 5),
+    "TCP_SYNCNT": (IPPROTO_TCP, socket.TCP_SYNCNT, 3),
+    "TCP_SYNCNT 0": (IPPROTO_TCP, socket.TCP_SYNCNT, 0),
+    "TCP_SYNCNT 128": (IPPROTO_TCP, socket.TCP_SYNCNT, 128),
+    "TCP_USER_TIMEOUT": (IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000),
     "TCP_MAXSEG too small": (IPPROTO_TCP, socket.TCP_MAXSEG, 10),
     "SO_TYPE": (SOL_SOCKET, socket.SO_TYPE, 1),
     "SO_ACCEPTCONN": (SOL_SOCKET, socket.SO_ACCEPTCONN, 1),
@@ -96,6 +107,38 @@ def buffer_size(w, option):
     s = w.client()
     s.setsockopt(SOL_SOCKET, option, 40_000)
     return s.getsockopt(SOL_SOCKET, option)
+
+
+@each(reno=b"reno", cubic=b"cubic", unknown=b"nosuch", ended=b"reno\0more", empty=b"", a_number=1)
+def congestion_control(w, name):
+    s, t = w.pair()
+    said = []
+    for one in (w.client(), s):
+        one.setsockopt(IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+        said.append(told(one.setsockopt, IPPROTO_TCP, socket.TCP_CONGESTION, name))
+        said.append(one.getsockopt(IPPROTO_TCP, socket.TCP_CONGESTION, 16))
+    s.sendall(bytes(100_000))
+    return said, len(t.recv(100_000, socket.MSG_WAITALL))
+
+
+@case
+def an_accepted_connection_has_the_options_of_its_listener(w):
+    listener = w.listener()
+    for level, name, value in INHERITED:
+        listener.setsockopt(level, name, value)
+    s = w.client()
+    s.connect(listener.getsockname())
+    t, _ = listener.accept()
+    return [t.getsockopt(level, name, 16) for level, name, _ in INHERITED]
+
+
+INHERITED = [
+    (IPPROTO_TCP, socket.TCP_CONGESTION, b"reno"),
+    (IPPROTO_TCP, socket.TCP_KEEPIDLE, 100),
+    (IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000),
+    (IPPROTO_IP, socket.IP_TOS, 0x20),
+    (IPPROTO_IP, socket.IP_TTL, 9),
+]
 
 
 @case
