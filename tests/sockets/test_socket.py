@@ -120,7 +120,6 @@ def test_who_was_refused_may_try_again(net, two):
 
 def test_sendall_waits_for_room_and_send_takes_what_fits(net, two):
     s, t = connected(net, *two)
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # too late for this connection: it keeps its own
     s.setblocking(False)
     total = 0
     with pytest.raises(BlockingIOError):
