@@ -78,8 +78,7 @@ class Connection:
         """The program has let go of it."""
         self.readable = Waiters()
         self.writable = Waiters()
-        self.transmitter = Transmitter(node, network, local, peer)
-        self.transmitter.marks = config.marks
+        self.transmitter = Transmitter(node, network, local, peer, config.marks)
         self.receiver = parts.receiver(config)
         self.names = self.transmitter.names
         self.flight = Flight(node, self.names, config, parts, self._send_segment, self._time_out)
@@ -132,15 +131,10 @@ class Connection:
         self._move(Input.SYN)
 
     def configure(self, config: TcpConfig) -> None:
-        """The program changes constants of a connection that is there: Nagle, keepalive, time-outs, buffers,
-        congestion control."""
-        before, self.config = self.config, config
-        self.flight.config = self._acknowledgement.config = config
-        self.flight.sender.nagle = config.nagle
-        self.flight.sender.limit, self.receiver.limit = config.send_buffer, config.receive_buffer
-        self.transmitter.marks = config.marks
-        if config.congestion != before.congestion and self.flight.open:
-            self.flight.use(config.congestion)
+        """The program changes constants of a connection that is there: Nagle, keepalive, buffers and more."""
+        self.config = self._acknowledgement.config = config
+        self.flight.configure(config)
+        self.receiver.limit, self.transmitter.marks = config.receive_buffer, config.marks
         if self._keepalive is not None:
             self._keepalive.alarm.stop()
             self._keepalive = None

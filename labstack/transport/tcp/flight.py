@@ -94,6 +94,13 @@ class Flight:
         if syn_lost:
             self.rtt.rto = max(3 * SECOND, self.config.initial_rto)
 
+    def configure(self, config: TcpConfig) -> None:
+        """The program changes constants of a connection that is there."""
+        before, self.config = self.config, config
+        self.sender.nagle, self.sender.limit = config.nagle, config.send_buffer
+        if self.open and config.congestion != before.congestion:
+            self.use(config.congestion)
+
     def use(self, choice: str | Make) -> None:
         """From here on another congestion control, which begins with the window that the present one leaves
         (as Linux does it for TCP_CONGESTION)."""

@@ -20,10 +20,16 @@ from labstack.transport.tcp.config import Marks
 
 class Transmitter:
     """Sends the segments of one connection. `names` are the fields by which its events name it; `pseudo_sum`
-    is the sum of its pseudo-header for a length of 0, the same in both directions."""
+    is the sum of its pseudo-header for a length of 0, the same in both directions; `marks` is what its
+    datagrams carry besides."""
 
     def __init__(
-        self, node: Node, network: NetworkLayer, local: tuple[IPAddress, int], peer: tuple[IPAddress, int]
+        self,
+        node: Node,
+        network: NetworkLayer,
+        local: tuple[IPAddress, int],
+        peer: tuple[IPAddress, int],
+        marks: Marks,
     ) -> None:
         self.node = node
         self.network = network
@@ -31,7 +37,7 @@ class Transmitter:
         self._src, self._dst = local[0], peer[0]
         self._ports = local[1], peer[1]
         self.pseudo_sum = network.pseudo_sum(local[0], peer[0], PROTO_TCP, 0)
-        self.marks = Marks()
+        self.marks = marks
 
     def find_way(self) -> tuple[int, int]:
         """The largest segment, header included, that reaches the peer uncut, and the largest payload that the
