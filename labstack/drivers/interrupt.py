@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import sys
 import threading
+import time
+from _thread import start_new_thread  # a thread of the machine, whichever host is selected
 from collections.abc import Callable
+
+GRACE = 0.1
+"""Seconds for which a program may go on after Ctrl-C before it is stopped in the middle."""
 
 
 class interruptible:
@@ -37,3 +43,18 @@ class interruptible:
     def __exit__(self, *exc: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]
+
+
+def raise_later(
+    thread: threading.Thread, error: type[BaseException], still_wanted: Callable[[], bool]
+) -> None:
+    """Raise `error` in another thread, when that runs Python's own code, if it is still wanted after a
+    tenth of a second: who is done by then is not hurt."""
+
+    def insist() -> None:
+        time.sleep(GRACE)
+        if still_wanted():
+            ident = ctypes.c_ulong(thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(error))
+
+    start_new_thread(insist, ())

@@ -20,7 +20,7 @@ from typing import Any
 
 from labstack.core.clock import Deadlock, Waiters
 from labstack.core.units import SECOND, show_time
-from labstack.drivers.interrupt import interruptible
+from labstack.drivers.interrupt import interruptible, raise_later
 from labstack.drivers.program import BlockingProgram, Killed
 
 PATIENCE = 3600 * SECOND
@@ -73,10 +73,12 @@ class Program(BlockingProgram):
             self._call()
         self._done = True
         self._finished.wake()
+        self._simulator._handed_back = True
         self._simulator._baton.release()
 
     def _yield(self) -> None:
         """Hand the baton back, and wait to be given it again."""
+        self._simulator._handed_back = True
         self._simulator._baton.release()
         self._baton.acquire()
         if self.killed:
@@ -105,6 +107,7 @@ class Simulator:
         self._turning = False
         self._turn = _Turn(self)
         self._closed = False
+        self._handed_back = True
 
     # --- the clock
     def call_at(self, when: int, fn: Callable[[], None], daemon: bool = False) -> Timer:
@@ -266,11 +269,28 @@ class Simulator:
         if program.done:
             return
         self._running = program
-        program._baton.release()
+        self._handed_back = False
         try:
+            program._baton.release()
             self._baton.acquire()
+        except KeyboardInterrupt:
+            self._take_back(program)
+            raise
         finally:
             self._running = None
+
+    def _take_back(self, program: Program) -> None:
+        """Ctrl-C came while a program has the baton: have it back, even if that has to be interrupted for
+        it."""
+        waiting = True
+        raise_later(program._thread, KeyboardInterrupt, lambda: waiting)
+        while waiting:
+            try:
+                # Once it is handed back, it is either free, or ours already.
+                self._baton.acquire(blocking=not self._handed_back)
+                waiting = False
+            except KeyboardInterrupt:
+                continue
 
     def carry_on(self, much: bool) -> None:
         """Nothing comes while a program has its turn."""
