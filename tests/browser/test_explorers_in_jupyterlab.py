@@ -180,6 +180,10 @@ class Opened:
         if directory := os.environ.get("LABSTACK_SCREENSHOTS"):
             self.page.screenshot(path=Path(directory) / f"{self.name}{name}.png")
         if dark:
+            # On paper it is light all the same.
+            self.page.emulate_media(media="print")
+            assert paper.evaluate("rect => getComputedStyle(rect).fill") == "rgb(255, 255, 255)"
+            self.page.emulate_media(media="screen")
             self.theme("JupyterLab Light")
 
     def theme(self, name: str) -> None:

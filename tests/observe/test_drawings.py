@@ -1,11 +1,13 @@
 """The drawings say what the packets and events say; each summary is reckoned once more by other means."""
 
-from itertools import pairwise
+import re
+from itertools import accumulate, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import ARP
 from scapy.utils import rdpcap
 
 from labstack import Network
@@ -257,6 +259,49 @@ def test_what_a_packet_changed(trace: Trace) -> None:
     repaired = [trace.changed(p.number).rows for p in trace.filter("src host a and tcp").packets]
     [cut] = [row for rows in repaired for row in rows if row[1] == "ssthresh" and row[2]]
     assert cut[:3] == ("b", "ssthresh", "infinite")
+
+
+# --- the same from capture files, by scapy ------------------------------------------------------------------
+
+
+def test_queue_from_two_captures(trace: Trace, tmp_path: Path) -> None:
+    """A frame waits from when its sender has handed it over until its first bit is on the wire."""
+    handed = rdpcap(str(trace.pcap(tmp_path / "b.pcap", at="b")))
+    left: dict[bytes, list[float]] = {}
+    for packet in rdpcap(str(trace.pcap(tmp_path / "wire.pcap"))):
+        left.setdefault(bytes(packet), []).append(float(packet.time))
+    moments: list[tuple[float, int]] = []
+    for packet in handed:
+        if TCP in packet and packet[IP].src == "10.0.0.2":
+            times = left.get(bytes(packet))
+            if times and times[0] > float(packet.time):
+                size = max(len(packet), 60) + 4
+                moments += [(float(packet.time), size), (times.pop(0), -size)]
+    # One may leave and another come at the same moment; files do not say which was first.
+    bounds = []
+    for order in (1, -1):
+        levels = accumulate(size for _, size in sorted(moments, key=lambda m: (round(m[0], 7), order * m[1])))
+        bounds.append(max(levels))
+    shown = re.search(r"b on a-b: most ([\d,]+) bytes", trace.queue().summary)
+    assert shown is not None and bounds[0] <= int(shown[1].replace(",", "")) <= bounds[1]
+    assert bounds[1] - bounds[0] <= 1518 and sum(size for _, size in moments) == 0
+
+
+def test_the_use_of_a_wire_and_arp_from_a_capture(routed: tuple[Network, Trace], tmp_path: Path) -> None:
+    net, trace = routed
+    frames = rdpcap(str(trace.filter("tcp or arp or icmp").pcap(tmp_path / "all.pcap")))
+    [wire] = [wire for wire in net.wires if wire.name == "b-r"]
+    mine = [frame for frame in frames if frame.src == str(wire.ends[0].mac)]
+    [use] = [use for use in topology(net, trace).uses if (use.wire, use.sender) == ("b-r", "b")]
+    assert use.frames == len(mine) and use.bytes == sum(max(len(frame), 60) + 24 for frame in mine)
+    times = [float(frame.time) for frame in frames]
+    assert use.share == pytest.approx(use.bytes * 8 / (2e6 * (max(times) - min(times))), rel=0.02)
+    asked = [frame[ARP].pdst for frame in frames if ARP in frame and frame[ARP].op == 1]
+    told = {frame[ARP].psrc: frame[ARP].hwsrc for frame in frames if ARP in frame and frame[ARP].op == 2}
+    changes = trace.arp().changes
+    assert sorted(key for _, _, key, what, _ in changes if what == "asked") == sorted(asked)
+    for _, _, key, what, mac in changes:
+        assert what != "learned" or key not in told or told[key] == mac
 
 
 # --- several flows, and several charts ----------------------------------------------------------------------
