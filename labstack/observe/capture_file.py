@@ -16,7 +16,7 @@ from typing import Any
 
 from labstack.core.units import SECOND
 from labstack.observe import look
-from labstack.observe.packet import Packet
+from labstack.observe.packet import ARRIVED, QUEUE_FULL, Packet
 
 MAGIC_NANOSECONDS = 0xA1B23C4D
 LINKTYPE_ETHERNET = 1
@@ -26,22 +26,27 @@ _FILE = struct.Struct("<IHHiIII")
 _RECORD = struct.Struct("<IIII")
 
 
-def frames(packets: Iterable[Packet], at: str | None = None) -> list[tuple[int, bytes]]:
-    """Time in nanoseconds, and bytes, of each frame, in the order of time.
+def records(packets: Iterable[Packet], at: str | None = None) -> list[tuple[int, Packet, bytes]]:
+    """What belongs in a file: time in nanoseconds, packet, and its bytes, in the order of time.
 
     Without `at`, each frame once, when its first bit left; one that a full queue dropped never did, and is
     not there. `at` a host: what it sent, and what it received.
     """
-    found: list[tuple[int, int, bytes]] = []
+    found: list[tuple[int, Packet, bytes]] = []
     for packet in packets:
         if at is None:
-            if packet.fate != "queue full":
-                found.append((packet.departed, packet.number, packet.frame))
+            if packet.fate != QUEUE_FULL:
+                found.append((packet.departed, packet, packet.frame))
         elif packet.sender == at and not packet.copy_of:
-            found.append((packet.sent, packet.number, packet.frame))
-        elif packet.receiver == at and packet.arrived is not None and packet.fate == "arrived":
-            found.append((packet.arrived, packet.number, packet.changed or packet.frame))
-    return [(time, frame) for time, _, frame in sorted(found)]
+            found.append((packet.sent, packet, packet.frame))
+        elif packet.receiver == at and packet.arrived is not None and packet.fate == ARRIVED:
+            found.append((packet.arrived, packet, packet.changed or packet.frame))
+    return sorted(found, key=lambda record: (record[0], record[1].number))
+
+
+def frames(packets: Iterable[Packet], at: str | None = None) -> list[tuple[int, bytes]]:
+    """The same without the packets."""
+    return [(time, frame) for time, _, frame in records(packets, at)]
 
 
 def write(path: str | Path, records: Iterable[tuple[int, bytes]]) -> Path:

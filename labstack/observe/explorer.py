@@ -16,7 +16,7 @@ from labstack.observe import look
 from labstack.observe.charts import DPI, WIDTH, Chart
 from labstack.observe.ladder import Ladder, in_line
 from labstack.observe.packet import ARRIVED, Packet
-from labstack.observe.questions import Question
+from labstack.observe.questions import Question, widgets
 
 if TYPE_CHECKING:
     from labstack.observe.trace import Trace
@@ -29,12 +29,12 @@ PACE = 500
 """Milliseconds from packet to packet while it plays."""
 
 
-def widgets() -> Any:
-    try:
-        import ipywidgets
-    except ImportError as error:
-        raise look.missing("ipywidgets") from error
-    return ipywidgets
+def panes(*names: str) -> dict[str, Any]:
+    """Places for HTML; each has a CSS class of its name."""
+    found = {name: widgets().HTML() for name in names}
+    for name, pane in found.items():
+        pane.add_class(f"labstack-{name}")
+    return found
 
 
 def paper(picture: look.Picture) -> str:
@@ -124,10 +124,7 @@ class Explorer(Question):
         back = w.Button(description="◀ step", layout={"width": "80px"})
         step = w.Button(description="step ▶", layout={"width": "80px"})
         loss = w.Button(description="next loss", layout={"width": "100px"})
-        names = ("where", "ladder", "table", "chart", "why")
-        shown = {name: w.HTML() for name in names}
-        for name, pane in shown.items():
-            pane.add_class(f"labstack-{name}")
+        shown = panes("where", "ladder", "table", "chart", "why")
         self.controls = {"play": play, "slider": slider, "back": back, "step": step, "loss": loss, **shown}
         slider.observe(self._moved, names="value")
         back.on_click(lambda _: self.go(self.at - 1))

@@ -12,11 +12,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from labstack.core.units import SECOND
-from labstack.observe.explorer import paper, widgets
+from labstack.observe.explorer import panes, paper
 from labstack.observe.explorer_run import Experiment, Run
 from labstack.observe.ladder import Ladder, in_line
 from labstack.observe.packet import Packet
-from labstack.observe.questions import Question
+from labstack.observe.questions import Question, widgets
 from labstack.observe.trace import Trace
 
 _WIDE = "width:100%;min-width:420px"
@@ -79,15 +79,13 @@ class Comparison(Question):
         slider = w.IntSlider(value=self.start, min=0, max=last, description="from packet",
                              style={"description_width": "90px"}, layout={"width": "460px"})  # fmt: skip
         jump = w.Button(description="first difference", layout={"width": "130px"})
-        panes = {name: w.HTML() for name in ("summary", "sides")}
-        for name, pane in panes.items():
-            pane.add_class(f"labstack-{name}")
-        self.controls = {"slider": slider, "jump": jump, **panes}
+        shown = panes("summary", "sides")
+        self.controls = {"slider": slider, "jump": jump, **shown}
         slider.observe(self._moved, names="value")
         jump.on_click(lambda _: self._jump())
-        panes["summary"].value = f"<pre>{escape(self.text)}</pre>"
+        shown["summary"].value = f"<pre>{escape(self.text)}</pre>"
         self._refresh()
-        return w.VBox([panes["summary"], w.HBox([slider, jump]), panes["sides"]])
+        return w.VBox([shown["summary"], w.HBox([slider, jump]), shown["sides"]])
 
     def _moved(self, change: Any) -> None:
         self.start = change["new"]

@@ -10,12 +10,12 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from labstack.observe import look
-from labstack.observe.explorer import widgets
+from labstack.observe.explorer import panes
 from labstack.observe.fields import FieldValue
 from labstack.observe.header_diagram import BIT, HEIGHT, LEFT, ROW_BITS, TOP, HeaderDiagram
 from labstack.observe.layers import Layer, layers
 from labstack.observe.packet import Packet
-from labstack.observe.questions import Question
+from labstack.observe.questions import Question, widgets
 
 
 class HeaderExplorer(Question):
@@ -82,16 +82,14 @@ class HeaderExplorer(Question):
             "grid_template_columns": f"repeat({ROW_BITS}, {BIT:g}px)", "grid_auto_rows": f"{HEIGHT:g}px",
             "margin": f"{TOP:g}px 0 0 {LEFT:g}px", "grid_area": "1 / 1 / 2 / 2",
         })  # fmt: skip
-        panes = {name: w.HTML() for name in ("diagram", "bytes", "meaning")}
-        for name, pane in panes.items():
-            pane.add_class(f"labstack-{name}")
-        panes["diagram"].layout = {"grid_area": "1 / 1 / 2 / 2", "margin": "0"}
-        self.controls = {"header": header, "field": field, "over": over, **panes}
+        shown = panes("diagram", "bytes", "meaning")
+        shown["diagram"].layout = {"grid_area": "1 / 1 / 2 / 2", "margin": "0"}
+        self.controls = {"header": header, "field": field, "over": over, **shown}
         self._fill()
         header.observe(self._other_header, names="value")
         field.observe(self._other_field, names="value")
-        below = w.HBox([field, w.VBox([panes["meaning"], panes["bytes"]])])
-        diagram = w.GridBox([panes["diagram"], over], layout={"overflow": "auto"})
+        below = w.HBox([field, w.VBox([shown["meaning"], shown["bytes"]])])
+        diagram = w.GridBox([shown["diagram"], over], layout={"overflow": "auto"})
         return w.VBox([header, diagram, below])
 
     def _buttons(self, diagram: HeaderDiagram) -> list[Any]:

@@ -13,8 +13,8 @@ from xml.sax.saxutils import escape
 from labstack.core.events import Event
 from labstack.core.units import SECOND
 from labstack.observe import look
-from labstack.observe.explorer import widgets
-from labstack.observe.questions import Question
+from labstack.observe.explorer import panes
+from labstack.observe.questions import Question, widgets
 from labstack.observe.trace import Trace
 from labstack.observe.views import ss
 
@@ -107,8 +107,7 @@ class LiveView(Question):
         w = widgets()
         start = w.Button(description="start", button_style="primary", layout={"width": "90px"})
         stop = w.Button(description="stop", layout={"width": "90px"})
-        view = w.HTML()
-        view.add_class("labstack-live")
+        view = panes("live")["live"]
         self.controls = {"start": start, "stop": stop, "view": view}
         start.on_click(lambda _: self.start())
         stop.on_click(lambda _: self.stop())

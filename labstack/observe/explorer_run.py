@@ -23,8 +23,8 @@ from xml.sax.saxutils import escape
 from labstack.core.events import Event
 from labstack.network import Network
 from labstack.observe.charts import Chart
-from labstack.observe.explorer import paper, widgets
-from labstack.observe.questions import Question
+from labstack.observe.explorer import panes, paper
+from labstack.observe.questions import Question, widgets
 
 if TYPE_CHECKING:
     from labstack.observe.trace import Trace
@@ -60,8 +60,13 @@ class Run:
         return self
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Whether it is over, after waiting for that at most so long."""
-        self._thread.join(seconds)
+        """Whether it is over, after waiting for that at most so long. Who interrupts the wait (the square
+        button of JupyterLab) ends the run."""
+        try:
+            self._thread.join(seconds)
+        except KeyboardInterrupt:
+            self.stop()
+            raise
         return not self._thread.is_alive()
 
     def stop(self) -> None:
@@ -173,17 +178,15 @@ class WhatIf(Question):
         inputs = {name: self._input(w, name, of) for name, of in self.ranges.items()}
         run = w.Button(description="run", button_style="primary", layout={"width": "90px"})
         stop = w.Button(description="stop", disabled=True, layout={"width": "90px"})
-        panes = {name: w.HTML() for name in ("progress", "summary", "chart", "ladder")}
-        for name, pane in panes.items():
-            pane.add_class(f"labstack-{name}")
-        self.controls = {**inputs, "run": run, "stop": stop, **panes}
+        shown = panes("progress", "summary", "chart", "ladder")
+        self.controls = {**inputs, "run": run, "stop": stop, **shown}
         for name, one in inputs.items():
             one.observe(lambda change, name=name: self._begin(**{name: change["new"]}), names="value")
         run.on_click(lambda _: self._begin())
         stop.on_click(lambda _: self.stop())
         self._finished()
-        above = w.VBox([*inputs.values(), w.HBox([run, stop, panes["progress"]])])
-        return w.VBox([above, panes["summary"], panes["chart"], panes["ladder"]])
+        above = w.VBox([*inputs.values(), w.HBox([run, stop, shown["progress"]])])
+        return w.VBox([above, shown["summary"], shown["chart"], shown["ladder"]])
 
     def _input(self, w: Any, name: str, of: Range) -> Any:
         value = self.values[name]

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labstack.observe import capture_file
 from labstack.observe.changes import Changed
-from labstack.observe.packet import ARRIVED, TURNED_AWAY, Packet
+from labstack.observe.packet import Packet
 from labstack.observe.why import FRAMES, Why
 
 if TYPE_CHECKING:
@@ -59,12 +60,12 @@ def write(
         hosts = getattr(machines, "hosts", None) or {machines.name: machines}  # type: ignore[union-attr]
     places: dict[Place, int] = {}
     records = []
-    for packet in trace.packets:
-        taken = _record(packet, at)
-        if taken is not None:
-            time, frame, place, way = taken
-            records.append((time, packet, frame, places.setdefault(place, len(places)), way))
-    records.sort(key=lambda record: (record[0], record[1].number))
+    for time, packet, frame in capture_file.records(trace.packets, at):
+        # On the wire every frame is outbound: from the interface that sent it.
+        inbound = at is not None and packet.sender != at
+        place = (packet.receiver if inbound else packet.sender, packet.device)
+        way = INBOUND if inbound else OUTBOUND
+        records.append((time, packet, frame, places.setdefault(place, len(places)), way))
     path = Path(path)
     with path.open("wb") as file:
         head = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
@@ -81,20 +82,6 @@ def write(
                 options.insert(0, _option(COMMENT, _cut(comment(trace, packet))))
             file.write(_block(PACKET, body + _padded(frame), options))
     return path
-
-
-def _record(packet: Packet, at: str | None) -> tuple[int, bytes, Place, int] | None:
-    """When and where a packet belongs in the file: see `capture_file.frames`."""
-    if at is None:
-        # On the wire every frame is outbound: from the interface that sent it.
-        if packet.fate in TURNED_AWAY:
-            return None
-        return packet.departed, packet.frame, (packet.sender, packet.device), OUTBOUND
-    if packet.sender == at and not packet.copy_of:
-        return packet.sent, packet.frame, (at, packet.device), OUTBOUND
-    if packet.receiver == at and packet.arrived is not None and packet.fate == ARRIVED:
-        return packet.arrived, packet.changed or packet.frame, (at, packet.device), INBOUND
-    return None
 
 
 def _interface(place: Place, hosts: Mapping[str, Host]) -> bytes:

@@ -99,17 +99,17 @@ class Choice(Question):
         return LETTERS[list(self.answers).index(answer)]
 
     def widget(self) -> Any:
-        widgets = _ipywidgets()
+        w = widgets()
         options = [(f"{self._letter(answer)}  {answer}", answer) for answer in self.answers]
-        buttons = widgets.RadioButtons(options=options, value=self.chosen, layout={"width": "max-content"})
-        note = widgets.HTML("Choose one. The answer comes later in the chapter.")
+        buttons = w.RadioButtons(options=options, value=self.chosen, layout={"width": "max-content"})
+        note = w.HTML("Choose one. The answer comes later in the chapter.")
 
         def chosen(change: Any) -> None:
             self.chosen = change["new"]
             note.value = "Noted. You can change your mind until the answer comes."
 
         buttons.observe(chosen, names="value")
-        return widgets.VBox([widgets.HTML(f"<b>{self.question}</b>"), buttons, note])
+        return w.VBox([w.HTML(f"<b>{self.question}</b>"), buttons, note])
 
 
 class Prediction(Question):
@@ -139,19 +139,19 @@ class Prediction(Question):
         return Compared(self, measured)
 
     def widget(self) -> Any:
-        widgets = _ipywidgets()
+        w = widgets()
         value = self.value if self.value is not None else self.low
-        slider = widgets.IntSlider(value=value, min=self.low, max=self.high, layout={"width": "32em"})
-        button = widgets.Button(description="That is my prediction", layout={"width": "max-content"})
-        note = widgets.HTML(self.unit)
+        slider = w.IntSlider(value=value, min=self.low, max=self.high, layout={"width": "32em"})
+        button = w.Button(description="That is my prediction", layout={"width": "max-content"})
+        note = w.HTML(self.unit)
 
         def committed(_: Any) -> None:
             self.commit(slider.value)
             note.value = f"Noted: {slider.value:,} {self.unit}."
 
         button.on_click(committed)
-        return widgets.VBox(
-            [widgets.HTML(f"<b>{self.question}</b>"), widgets.HBox([slider, note]), button],
+        return w.VBox(
+            [w.HTML(f"<b>{self.question}</b>"), w.HBox([slider, note]), button],
         )
 
 
@@ -218,13 +218,13 @@ class Hints(Question):
         return f"{many}, folded. Run this cell and press the button, or call .next() for one at a time."
 
     def widget(self) -> Any:
-        widgets = _ipywidgets()
-        button = widgets.Button(description="A hint, please", layout={"width": "max-content"})
-        box = widgets.VBox([button])
+        w = widgets()
+        button = w.Button(description="A hint, please", layout={"width": "max-content"})
+        box = w.VBox([button])
 
         def more(_: Any) -> None:
             said = escape(self.next())
-            words = widgets.HTML(f"<pre style='white-space:pre-wrap;margin:0'>{said}</pre>")
+            words = w.HTML(f"<pre style='white-space:pre-wrap;margin:0'>{said}</pre>")
             last = self.opened == len(self.hints)
             box.children = (*box.children[:-1], words) if last else (*box.children[:-1], words, button)
 
@@ -255,10 +255,10 @@ class Explore(Question):
         return f"{at}:\n{self.function(**self.start)}"
 
     def widget(self) -> Any:
-        widgets = _ipywidgets()
+        w = widgets()
         style = {"description_width": "initial"}
         movers = {
-            name: widgets.IntSlider(
+            name: w.IntSlider(
                 value=range_[2],
                 min=range_[0],
                 max=range_[1],
@@ -268,10 +268,10 @@ class Explore(Question):
                 layout={"width": "32em"},
             )
             if isinstance(range_, tuple)
-            else widgets.Dropdown(options=list(range_), description=name, style=style)
+            else w.Dropdown(options=list(range_), description=name, style=style)
             for name, range_ in self.arguments.items()
         }
-        shown = widgets.HTML()
+        shown = w.HTML()
 
         def moved(_: Any) -> None:
             try:
@@ -285,7 +285,7 @@ class Explore(Question):
         for mover in movers.values():
             mover.observe(moved, names="value")
         moved(None)
-        return widgets.VBox([*movers.values(), shown])
+        return w.VBox([*movers.values(), shown])
 
 
 @dataclass(frozen=True)
@@ -395,7 +395,8 @@ def _source(part: Callable[..., object]) -> str:
     return textwrap.dedent(inspect.getsource(part))
 
 
-def _ipywidgets() -> Any:
+def widgets() -> Any:
+    """ipywidgets. Raises ImportError in a sentence without it."""
     try:
         import ipywidgets
     except ImportError as error:

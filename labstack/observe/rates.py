@@ -124,7 +124,7 @@ class RoundTrips(Chart):
 
     def __init__(self, trace: Trace, flow: Flow) -> None:
         self.flow = flow
-        self._origin = trace.origin
+        self._seconds = trace.seconds
         packets = [packet for packet in trace.choose(flow) if packet.tcp is not None]
         self.names = names(packets, flow)
         mine = [packet for packet in packets if packet.flow == flow]
@@ -173,9 +173,6 @@ class RoundTrips(Chart):
                 for end in covered:
                     del waiting[end]
         return samples
-
-    def _seconds(self, time: int) -> float:
-        return (time - self._origin) / SECOND
 
     @property
     def summary(self) -> str:

@@ -57,8 +57,8 @@ class TableChart(Chart):
         self.changes: list[tuple[float, str, str, str, str]] = []
         self.held: list[Held] = []
         self._open: dict[tuple[str, str], Held] = {}
-        self._origin = trace.origin
-        self.end = (trace.events[-1].time - trace.origin) / SECOND if trace.events else 0.0
+        self._seconds = trace.seconds
+        self.end = trace.seconds(trace.events[-1].time) if trace.events else 0.0
         self._begin(trace, host)
         for event in trace.events:
             if host in (None, event.host):
@@ -77,7 +77,7 @@ class TableChart(Chart):
 
     def _enter(self, event: Event, key: str, what: str, value: str) -> None:
         """Note that an entry came: new, renewed, or with another value."""
-        time, place = (event.time - self._origin) / SECOND, (event.host, key)
+        time, place = self._seconds(event.time), (event.host, key)
         before = self._open.get(place)
         if before is not None and before.value == value and time <= before.end:
             what, before.end = "renewed", time + self.lifetime
@@ -94,7 +94,7 @@ class TableChart(Chart):
 
     def _end(self, event: Event, key: str, what: str) -> None:
         """Note that an entry went, or that there was none."""
-        time = (event.time - self._origin) / SECOND
+        time = self._seconds(event.time)
         if what != "asked" and (before := self._open.pop((event.host, key), None)) is not None:
             before.end = min(before.end, time)
         self._note(time, event.host, key, what, "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labstack.core.units import SECOND
 from labstack.headers.tcp import ACK, FIN, RST, SYN, Options
 from labstack.observe import look
 from labstack.observe.assembly import turned
@@ -48,7 +47,7 @@ class TimeSequence(Chart):
         self.flow = flow
         packets = [packet for packet in trace.choose(flow) if packet.tcp is not None]
         self.names = names(packets, flow)
-        self._origin = trace.origin
+        self._seconds = trace.seconds
         # Across a router the same segment is seen on several wires: the sender's own is the first.
         mine = [packet for packet in packets if packet.flow == flow and not packet.copy_of]
         device = mine[0].device if mine else ""
@@ -90,9 +89,6 @@ class TimeSequence(Chart):
                 continue
             heard.append((self._seconds(packet.arrived), ack, ack + window))
         return heard
-
-    def _seconds(self, time: int) -> float:
-        return (time - self._origin) / SECOND
 
     @property
     def summary(self) -> str:

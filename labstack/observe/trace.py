@@ -242,6 +242,10 @@ class Trace:
         shown._keep = matches if before is None else lambda packet: before(packet) and matches(packet)
         return shown
 
+    def seconds(self, time: int) -> float:
+        """A time in nanoseconds, as the trace shows it: in seconds from its origin."""
+        return (time - self.origin) / SECOND
+
     def text(self, absolute: bool = False) -> str:
         """The packets as lines of text. With `absolute`, sequence numbers as they stand in the headers."""
         rows: list[tuple[str, ...]] = [("no", "time s", "from", "to", "protocol", "info", "")]

@@ -14,7 +14,6 @@ from math import nan
 from typing import TYPE_CHECKING, Any
 
 from labstack.core.events import Event
-from labstack.core.units import SECOND
 from labstack.observe import look
 from labstack.observe.assembly import turned
 from labstack.observe.beside import Beside, Side
@@ -62,7 +61,7 @@ class WindowChart(Chart):
 
     def __init__(self, trace: Trace, flow: Flow) -> None:
         self.flow = flow
-        self._origin = trace.origin
+        self._seconds = trace.seconds
         local, peer = (f"{address}:{port}" for address, port in (flow[:2], flow[2:]))
         mine = [
             event
@@ -105,9 +104,6 @@ class WindowChart(Chart):
     def beside(self, *others: Side) -> Beside:
         """These windows with others laid over them: those of a `LinuxFlow`, or of another `WindowChart`."""
         return Beside(self, *others)
-
-    def _seconds(self, time: int) -> float:
-        return (time - self._origin) / SECOND
 
     def _point(self, event: Event) -> Point:
         fields: dict[str, Any] = dict(event.fields)

@@ -1,6 +1,9 @@
 """The explorers without a browser: their widgets are moved from Python, and what they show is read."""
 
+import os
 import re
+import signal
+import threading
 import time
 from html import unescape
 
@@ -164,6 +167,19 @@ def test_a_long_run_is_stopped() -> None:
         _ = asked.trace
     asked.run(size=1_000)
     assert "size = 1000" in asked.controls["summary"].value
+
+
+def test_who_interrupts_a_comparison_ends_its_run() -> None:
+    before = set(threading.enumerate())
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        Comparison(download, {"size": 500_000_000}, {"size": 1_000})
+    [run] = [each for each in set(threading.enumerate()) - before if each.name == "labstack experiment"] or [
+        None
+    ]
+    if run is not None:
+        run.join(10)
+        assert not run.is_alive()
 
 
 @pytest.mark.feature("Observation", "One experiment twice, with the first difference marked in both ladders")
