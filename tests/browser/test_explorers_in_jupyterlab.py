@@ -153,7 +153,8 @@ class Opened:
         self.pane(pane).locator(what).first.wait_for(state="visible")
 
     def click_on(self, pane: str, words: str) -> None:
-        """Press the mouse where these words stand in a drawing."""
+        """Press the mouse where these words stand in a drawing, once what hears it is there."""
+        self.page.locator(f"button[title='{words}']").first.wait_for()
         box = self.pane(pane).get_by_text(words, exact=True).first.bounding_box()
         self.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
@@ -241,6 +242,7 @@ def test_choose_a_field(opened: Opened) -> None:
     opened.page.locator(".jp-OutputArea select").select_option("destination port")
     opened.until("meaning", r"TCP, destination port: 80\s+bytes 36 to 37 of the frame: 00 50")
     opened.button("IPv4").click()
+    opened.until("meaning", "^IPv4, ")
     opened.click_on("diagram", "time to live")
     opened.until("meaning", "IPv4, time to live: 64")
     assert opened.pane("bytes").locator("span[style*='bold']").all_inner_texts() == ["40"]
