@@ -30,11 +30,13 @@ MARKS = {
     "tcp.fast_retransmit": "fast retransmit",
     "tcp.retransmission_timeout": "retransmission timeout",
     "tcp.tail_loss_probe": "tail loss probe",
+    "tcp.slow_down": "congestion mark",
 }
 _SHAPES = {
     "fast retransmit": ("v", look.ORANGE),
     "retransmission timeout": ("s", look.PURPLE),
     "tail loss probe": ("d", look.GREEN),
+    "congestion mark": ("|", look.PURPLE),
     "packet lost": ("x", look.VERMILION),
     "retransmission": ("^", look.INK),
 }
@@ -196,7 +198,7 @@ class WindowChart(Chart):
             times = [time for time, name in self.marks if name == what]
             if times:
                 height = {"packet lost": 0.03, "retransmission": 0.075}.get(what, 0.125) * top
-                edge = 2 if shape == "x" else 0.5
+                edge = 2 if shape in "x|" else 0.5
                 axes.plot(times, [height] * len(times), shape, color=colour, markersize=6,
                           markeredgewidth=edge, label=what, zorder=5)  # fmt: skip
 

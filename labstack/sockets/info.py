@@ -22,7 +22,7 @@ LINUX_STATES = {
     State.CLOSING: 11,
 }  # fmt: skip
 _OPEN, _RECOVERY, _LOSS = 0, 3, 4  # of tcpi_ca_state
-_TIMESTAMPS, _SACK, _WINDOW_SCALING = 1, 2, 4  # of tcpi_options
+_TIMESTAMPS, _SACK, _WINDOW_SCALING, _ECN = 1, 2, 4, 8  # of tcpi_options
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,6 +54,8 @@ class TcpInfo:
     own_window: int = 0
     scales: tuple[int, int] = (0, 0)
     """By how many bits the peer's windows, and its own, are scaled."""
+    ecn: bool = False
+    """Both ends understand congestion marks."""
     sack: bool = False
     timestamps: bool = False
     """Whether both ends use these options."""
@@ -68,7 +70,7 @@ class TcpInfo:
         microseconds = SECOND // MICROSECOND
         in_loss = {"recovery": _RECOVERY, "loss": _LOSS}.get(self.phase, _OPEN)
         options = _TIMESTAMPS * self.timestamps | _SACK * self.sack
-        options |= _WINDOW_SCALING * any(self.scales)
+        options |= _WINDOW_SCALING * any(self.scales) | _ECN * self.ecn
         scales = self.scales[0] | self.scales[1] << 4
         first = [_NUMBERS[self.state], in_loss, self.tries, 0, self.tries, options, scales, self.app_limited]
         words = [0] * 24

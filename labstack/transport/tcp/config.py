@@ -6,7 +6,7 @@ net.host("a", "10.0.0.1/24", tcp=TcpConfig.linux(receive_buffer=65536))
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
 from labstack.core.units import MILLISECOND, SECOND
 from labstack.transport.tcp.congestion.names import Make, by_name
@@ -74,6 +74,9 @@ class TcpConfig:
     """How its datagrams want to be treated, RFC 2474 (RFC 9293 §3.9.1, MUST-48)."""
     mss: int | None = None
     """The largest segment payload to announce and to send; None: as the MTU allows (RFC 9293 §3.7.1)."""
+    ecn: Literal["off", "accept", "request"] = "accept"
+    """Congestion marks in place of losses (RFC 3168): asked for in the own SYN, only agreed to when the peer
+    asks (as Linux does by default), or neither."""
     window_scaling: bool = True
     """Offer the window scale option (RFC 7323 §2)."""
     sack: bool = True

@@ -16,6 +16,7 @@ from labstack.core.clock import Alarm, Waiters
 from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.seq import seq_add, seq_lt, seq_sub
+from labstack.headers.ipv4 import CE
 from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN, Options
 from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
@@ -23,6 +24,7 @@ from labstack.transport.tcp import rules
 from labstack.transport.tcp.acknowledgement import Acknowledgement
 from labstack.transport.tcp.agreement import Agreement
 from labstack.transport.tcp.config import TcpConfig
+from labstack.transport.tcp.ecn import Ecn
 from labstack.transport.tcp.flight import Flight, Parts
 from labstack.transport.tcp.handshake import Handshake
 from labstack.transport.tcp.keepalive import Keepalive
@@ -38,14 +40,6 @@ from labstack.transport.tcp.states import (
     State,
 )
 from labstack.transport.tcp.transmitter import Transmitter
-
-_ERRNO = {
-    Trouble.PORT_UNREACHABLE: errno.ECONNREFUSED,
-    Trouble.PROTOCOL_UNREACHABLE: errno.ECONNREFUSED,
-    Trouble.PROHIBITED: errno.ECONNREFUSED,
-    Trouble.HOST_UNREACHABLE: errno.EHOSTUNREACH,
-    Trouble.NET_UNREACHABLE: errno.ENETUNREACH,
-}
 
 
 class Connection:
@@ -81,20 +75,15 @@ class Connection:
         self.transmitter = Transmitter(node, network, local, peer, config.marks)
         self.receiver = parts.receiver(config)
         self.names = self.transmitter.names
-        self.flight = Flight(node, self.names, config, parts, self._send_segment, self._time_out)
+        self.ecn = Ecn(node, self.names, config)
+        self.flight = Flight(node, self.names, config, parts, self.ecn, self._send_segment, self._time_out)
         self._changed = changed
         self.agreed = Agreement(config, node.clock, clock_offset)
         """The options: what both ends have offered."""
         self.handshake = Handshake(
-            node,
-            config,
-            self.agreed,
-            self.transmitter,
-            self.receiver,
-            self.flight.rtt,
-            iss,
+            node, config, self.agreed, self.transmitter, self.receiver, self.flight.rtt, self.ecn, iss,
             self._on_no_answer,
-        )
+        )  # fmt: skip
         self._keepalive: Keepalive | None = None
         self._max_window = 0  # the largest that the peer has ever allowed, in bytes
         self._shut_early = False
@@ -256,8 +245,8 @@ class Connection:
         self._finish(0)
 
     # --- a segment arrives: RFC 9293 §3.10.7
-    def receive(self, header: Header, data: Buffer) -> None:
-        """Take a segment of this connection; `data` is borrowed."""
+    def receive(self, header: Header, data: Buffer, ecn: int = 0) -> None:
+        """Take a segment of this connection; `data` is borrowed, `ecn` the IP header's code point."""
         if self.state is State.SYN_SENT:
             self._receive_in_syn_sent(header, data)
             return
@@ -268,7 +257,7 @@ class Connection:
         if self.agreed.timestamps.on and (untimely := self.agreed.untimely(flags, options)):
             self._on_untimely(header, size, untimely)
             return
-        if size and self._is_next(header, flags):
+        if size and ecn != CE and self._is_next(header, flags):
             if options is not None:
                 self.agreed.learn(header.seq, options)
             self._process_text(header.seq, data, False)
@@ -279,6 +268,8 @@ class Connection:
             return
         if options is not None:
             self.agreed.learn(header.seq, options)
+        if self.ecn.agreed:
+            self.ecn.heard(ecn, flags, size)
         # Second, check the RST bit (RFC 5961 §3: only the exact number is believed).
         if flags & RST:
             if header.seq == self.receiver.rcv_nxt:
@@ -360,9 +351,8 @@ class Connection:
         if size and seq_sub(header.seq, self.receiver.rcv_nxt) + size <= 0:
             self.receiver.accept(header.seq, data, False)  # nothing new, but the ACK tells that it came twice
         if size or flags & FIN:
-            self._send_ack(
-                rules.OLD_OR_EARLY
-            )  # its ACK was lost, or it is a probe: the peer has to hear at once
+            # Its ACK was lost, or it is a probe: the peer has to hear at once.
+            self._send_ack(rules.OLD_OR_EARLY)
         else:
             self._acknowledgement.challenge(rules.OLD_OR_EARLY)
         if self.state in HAS_FLIGHT:
@@ -376,6 +366,7 @@ class Connection:
             # Both ends connect at the same time: this is the answer to our SYN (RFC 9293 §3.5, figure 7).
             self._process_ack(header, 1)
         else:
+            self.ecn.read_syn(header.flags)  # one that comes again may ask for less
             self.handshake.try_again(rules.SYN_AGAIN)
 
     def _receive_in_syn_sent(self, header: Header, data: Buffer) -> None:
@@ -412,9 +403,8 @@ class Connection:
         elif self.state in (State.CLOSING, State.LAST_ACK, State.TIME_WAIT):
             self._finish(0)
         elif self.state is State.CLOSE_WAIT:
-            self._finish(
-                errno.EPIPE
-            )  # the peer had closed, and did not want what came then: as Linux tells it
+            # The peer had closed, and did not want what came then: as Linux tells it.
+            self._finish(errno.EPIPE)
         else:
             self._finish(errno.ECONNRESET)
 
@@ -440,6 +430,8 @@ class Connection:
         window = header.window << self.agreed.snd_shift
         if window > self._max_window:
             self._max_window = window
+        if self.ecn.agreed:
+            flight.heed_marks(header.flags, ack)
         acked = flight.acknowledged(header.seq, ack, window, bare)
         if acked and self.writable and self.can_write():
             self.writable.wake()
@@ -519,29 +511,34 @@ class Connection:
         self._finish(errno.ETIMEDOUT)
 
     # --- sending
-    def _send_segment(self, segment: Segment, why: Rule) -> None:
-        """What `flight` sends: a segment of the stream, with an acknowledgement on its back."""
-        flags = ACK
+    def _send_segment(self, segment: Segment, why: Rule, new: bool) -> None:
+        """What `flight` sends: a segment of the stream, with an acknowledgement on its back. `new`: none of
+        it was sent before, and it probes nothing."""
+        flags, size = ACK, len(segment.data)
+        told, ecn = self.ecn.for_data() if new and size and self.ecn.agreed else (0, 0)
         if segment.fin:
             flags |= FIN
-        size = len(segment.data)
         if size and segment.push:
             flags |= PSH
-        self._send(flags, segment.seq, why, segment.data, self.mss if size and self.flight.offload else 0)
+        segment_size = self.mss if size and self.flight.offload else 0
+        self._send(flags | told, segment.seq, why, segment.data, segment_size, ecn)
 
     def _send_ack(self, why: Rule) -> None:
         # Half-open, nothing but the SYN was sent: `sender` begins when the handshake is through.
         half_open = self.state is State.SYN_RECEIVED
         self._send(ACK, seq_add(self.iss, 1) if half_open else self.flight.sender.snd_nxt, why)
 
-    def _send(self, flags: int, seq: int, why: Rule, data: Buffer = b"", segment_size: int = 0) -> None:
+    def _send(
+        self, flags: int, seq: int, why: Rule, data: Buffer = b"", segment_size: int = 0, ecn: int = 0
+    ) -> None:
         """Send a segment that acknowledges all that has come, and offers the window."""
         receiver = self.receiver
         window = min(receiver.offer() >> self.agreed.rcv_shift, MAX_FIELD)
         self._acknowledgement.sent()
         ack = receiver.rcv_nxt
         options = self.agreed.for_segment(ack, receiver.blocks, len(data))
-        self.transmitter.try_to_send(flags, seq, ack, window, why, data, options, segment_size)
+        flags |= self.ecn.echo
+        self.transmitter.try_to_send(flags, seq, ack, window, why, data, options, segment_size, ecn)
 
     def _reset(self, seq: int, ack: int | None, why: Rule) -> None:
         options = self.agreed.for_segment(ack or 0, (), 0)
@@ -583,8 +580,9 @@ class Connection:
         """An ICMP error quotes a segment of this connection. While it opens, an error ends it, if it quotes
         the SYN that was sent (RFC 5927 §4.1); later it may pass, and only the time-out ends it (RFC 9293
         §3.9.2.2)."""
-        if self.state is State.SYN_SENT and seq == self.iss and kind in _ERRNO:
-            self._finish(_ERRNO[kind])
+        ends = self.handshake.end_by(kind, seq) if self.state is State.SYN_SENT else 0
+        if ends:
+            self._finish(ends)
         else:
             self.node.drop(rules.SOFT_ERROR, **self.names, trouble=kind.name)
 

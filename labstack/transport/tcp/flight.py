@@ -20,16 +20,17 @@ from labstack.core.node import Node
 from labstack.core.units import SECOND
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
-from labstack.transport.tcp.congestion import INFINITE, CongestionControl
+from labstack.transport.tcp.congestion import INFINITE, CongestionControl, LossEvent
 from labstack.transport.tcp.congestion.names import Make, by_name
+from labstack.transport.tcp.ecn import Ecn
 from labstack.transport.tcp.pacing import Pacer
 from labstack.transport.tcp.receiver import Receiver
 from labstack.transport.tcp.recovery import Recovery
 from labstack.transport.tcp.rtt import RttEstimator
 from labstack.transport.tcp.sender import Segment, Sender
 
-SendSegment = Callable[[Segment, Rule], None]
-"""Send a segment, new or not, with what the connection has to say beside it: ACK and window."""
+SendSegment = Callable[[Segment, Rule, bool], None]
+"""Send a segment, new (True) or not, with what the connection has to say beside it: ACK and window."""
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class Flight:
         names: dict[str, str],
         config: TcpConfig,
         parts: Parts,
+        ecn: Ecn,
         send: SendSegment,
         give_up: Callable[[], None],
     ) -> None:
@@ -69,6 +71,7 @@ class Flight:
         """The program has closed: nobody waits for what is under way."""
         self.retransmitted = 0
         self._parts = parts
+        self._ecn = ecn
         self._names = names
         self._send = send
         self._give_up = give_up
@@ -152,9 +155,16 @@ class Flight:
                 self._retransmission.stop()  # §5.2
         if loss is not None:
             self.congestion.on_loss(loss)
+            self._ecn.reduced(self.sender.snd_nxt)
             self.node.counters.add(rules.FAST_RETRANSMIT.name)
             # The first one goes out at once, whatever the window says (RFC 5681 §3.2, step 2).
             self._retransmit(rules.FAST_RETRANSMIT)
+
+    def heed_marks(self, flags: int, ack: int) -> None:
+        """An acknowledgement may say that the network marked what was sent: cut the window, as for a loss,
+        but send nothing again (RFC 3168 §6.1.2)."""
+        if self._ecn.asks_to_slow_down(flags, ack, self.sender.snd_nxt):
+            self.congestion.on_ecn(LossEvent(self.node.clock.now, 0, self.recovery.outstanding))
 
     # --- sending
     def output_after_ack(self) -> None:
@@ -184,7 +194,7 @@ class Flight:
             while (not rate or (sender.unsent and self._pacer.allows(rate, mss))) and (
                 segment := sender.next_segment(congestion.cwnd - recovery.in_flight, limit)
             ) is not None:
-                self._transmit(segment, why)
+                self._transmit(segment, why, new=True)
         unsent = sender.unsent
         # Was it the congestion window that held us back, or had the program, or the peer, no more to give?
         self._cwnd_limited = recovery.in_flight + mss > congestion.cwnd
@@ -195,7 +205,7 @@ class Flight:
         if self.node.events:
             self._tell()
 
-    def _transmit(self, segment: Segment, why: Rule) -> None:
+    def _transmit(self, segment: Segment, why: Rule, new: bool = False) -> None:
         """Send a segment, and see that somebody waits for its acknowledgement (RFC 6298 §5.1)."""
         now = self.node.clock.now
         self.recovery.on_sent(segment.seq, len(segment.data) + segment.fin, now, self._app_limited)
@@ -204,7 +214,7 @@ class Flight:
         rate = self.congestion.pacing_rate
         if rate:
             self._pacer.sent(len(segment.data), rate)
-        self._send(segment, why)
+        self._send(segment, why, new)
 
     def _retransmit(self, why: Rule) -> None:
         lost = self.recovery.next_lost()
@@ -234,6 +244,7 @@ class Flight:
         if self._tries == 1:
             # ssthresh is not halved again for a segment that is lost once more (RFC 5681 §3.1).
             self.congestion.on_timeout(event)
+            self._ecn.reduced(self.sender.snd_nxt)
         self._retransmit(rules.RETRANSMIT)
         self.output(rules.DATA)
 

@@ -6,6 +6,7 @@ What they carry stands in `agreement`. RFC 9293 §3.5 (opening), §3.8.1 (SYNs a
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 from labstack.core.clock import Alarm
@@ -13,12 +14,22 @@ from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.headers.tcp import ACK, SYN, Options
 from labstack.headers.tcp import TCP as Header
+from labstack.internet.layer import Trouble
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.agreement import Agreement
 from labstack.transport.tcp.config import TcpConfig
+from labstack.transport.tcp.ecn import Ecn
 from labstack.transport.tcp.receiver import MAX_FIELD, Receiver
 from labstack.transport.tcp.rtt import RttEstimator
 from labstack.transport.tcp.transmitter import Transmitter
+
+_ERRNO = {
+    Trouble.PORT_UNREACHABLE: errno.ECONNREFUSED,
+    Trouble.PROTOCOL_UNREACHABLE: errno.ECONNREFUSED,
+    Trouble.PROHIBITED: errno.ECONNREFUSED,
+    Trouble.HOST_UNREACHABLE: errno.EHOSTUNREACH,
+    Trouble.NET_UNREACHABLE: errno.ENETUNREACH,
+}
 
 
 class Handshake:
@@ -32,6 +43,7 @@ class Handshake:
         transmitter: Transmitter,
         receiver: Receiver,
         rtt: RttEstimator,
+        ecn: Ecn,
         iss: int,
         give_up: Callable[[], None],
     ) -> None:
@@ -43,6 +55,7 @@ class Handshake:
         self._transmitter = transmitter
         self._receiver = receiver
         self._rtt = rtt
+        self._ecn = ecn
         self._give_up = give_up
         self._flags = SYN
         self._syns = 0
@@ -64,6 +77,7 @@ class Handshake:
 
     def read_syn(self, header: Header) -> None:
         """Take the peer's initial number and its options."""
+        self._ecn.read_syn(header.flags)
         most = self._agreed.read_syn(Options.parse(header.options))
         self._receiver.start(header.seq, most, self._agreed.rcv_shift)
 
@@ -82,7 +96,8 @@ class Handshake:
         ack = self._receiver.rcv_nxt if answers else 0
         window = min(self._receiver.offer(), MAX_FIELD)
         options = self._agreed.for_syn(answers, ack)
-        self._transmitter.send(self._flags, self.iss, ack, window, why, b"", options)
+        flags = self._flags | self._ecn.for_syn(answers, self._syns > 1)
+        self._transmitter.send(flags, self.iss, ack, window, why, b"", options)
 
     def try_again(self, why: Rule) -> None:
         """Send the SYN; without a way to the peer, it may come back before the next try."""
@@ -90,6 +105,11 @@ class Handshake:
             self.send_syn(why)
         except OSError:
             self._node.drop(rules.NO_WAY, **self._transmitter.names)
+
+    def end_by(self, kind: Trouble, seq: int) -> int:
+        """The errno with which an ICMP error that quotes the number `seq` ends the attempt; 0 if it does not
+        quote our SYN, or may pass (RFC 5927 §4.1)."""
+        return _ERRNO.get(kind, 0) if seq == self.iss else 0
 
     def _on_timeout(self) -> None:
         if self._syns > self._config.syn_retries:

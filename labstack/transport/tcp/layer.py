@@ -191,7 +191,7 @@ class Tcp:
         used: int | None = None
         if connection is not None:
             if connection.state is not State.TIME_WAIT or not self._is_reopening(connection, header):
-                connection.receive(header, data)
+                connection.receive(header, data, ecn)
                 return None
             used = connection.flight.sender.snd_nxt
             found = self._find(self.connections, self.listeners, name)

@@ -54,9 +54,10 @@ class Transmitter:
         data: Buffer = b"",
         options: bytes = b"",
         segment_size: int = 0,
+        ecn: int = 0,
     ) -> None:
         """Send one segment; `window` as it stands in the header. `segment_size` above 0 leaves the rest to
-        the device.
+        the device. `ecn` is the IP header's code point.
 
         Raises OSError when there is no way to the peer.
         """
@@ -68,7 +69,14 @@ class Transmitter:
         events = self.node.events
         if not events:
             self.network.send(
-                self._dst, PROTO_TCP, packed, data, src=self._src, segment_size=segment_size, **self.marks
+                self._dst,
+                PROTO_TCP,
+                packed,
+                data,
+                src=self._src,
+                ecn=ecn,
+                segment_size=segment_size,
+                **self.marks,
             )
             return
         before = events.cause
@@ -77,7 +85,14 @@ class Transmitter:
         )
         try:
             self.network.send(
-                self._dst, PROTO_TCP, packed, data, src=self._src, segment_size=segment_size, **self.marks
+                self._dst,
+                PROTO_TCP,
+                packed,
+                data,
+                src=self._src,
+                ecn=ecn,
+                segment_size=segment_size,
+                **self.marks,
             )
         finally:
             events.cause = before
@@ -92,10 +107,11 @@ class Transmitter:
         data: Buffer = b"",
         options: bytes = b"",
         segment_size: int = 0,
+        ecn: int = 0,
     ) -> None:
         """`send`, but without a way to the peer the segment is lost, as any other may be: a timer will try
         again."""
         try:
-            self.send(flags, seq, ack, window, why, data, options, segment_size)
+            self.send(flags, seq, ack, window, why, data, options, segment_size, ecn)
         except OSError:
             self.node.drop(rules.NO_WAY, **self.names)
