@@ -128,6 +128,7 @@ def tcp_info(connection: Connection | None, otherwise: State = State.CLOSED) -> 
             "in_flight": recovery.in_flight,
             "unacknowledged": recovery.outstanding,
             "congestion": type(congestion).__name__.lower(),
+            "ecn": connection.ecn.agreed,
             "sack": agreed.sack,
             "timestamps": agreed.timestamps.on,
         }
