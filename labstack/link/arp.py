@@ -123,6 +123,11 @@ class Arp:
         self._questions: OrderedDict[IPAddress, _Question] = OrderedDict()
         interface.handlers[ETHERTYPE_ARP] = self.receive
 
+    @property
+    def asked(self) -> list[IPAddress]:
+        """The neighbours whose answers are waited for."""
+        return list(self._questions)
+
     def send(self, next_hop: IPAddress, header: bytes, payload: Buffer, segment_size: int) -> None:
         """Send an IPv4 packet to the neighbour `next_hop`, now or as soon as its MAC address is known."""
         mac = self.cache.look_up(next_hop, self.node.clock.now)

@@ -181,11 +181,14 @@ def routes(host: Host) -> View:
 
 
 def arp(host: Host) -> View:
-    """Which MAC address each neighbour has, as far as it is known, and how long ago it said so."""
+    """Which MAC address each neighbour has, and how long ago it said so; INCOMPLETE are those that are being
+    asked."""
     now = host.driver.now
     rows: list[tuple[str, ...]] = [
-        (str(address), str(mac), name, _time(age / SECOND))
+        (str(address), str(mac), name, "REACHABLE", _time(age / SECOND))
         for name, each in host.arps.items()
         for address, mac, age in each.cache.entries(now)
     ]
-    return View(("address", "MAC", "interface", "age"), rows)
+    for name, each in host.arps.items():
+        rows += [(str(address), "", name, "INCOMPLETE", "") for address in each.asked]
+    return View(("address", "MAC", "interface", "state", "age"), rows)
