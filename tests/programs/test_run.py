@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -105,6 +106,123 @@ def test_the_last_bytes_arrive(kernel):
     assert program.wait(30) == 0, program.output
     assert sink.wait(10) == 0
     assert sink.output == "200000\n"
+
+
+SCRIPTS = {
+    "asyncio": """
+        import asyncio
+        async def main():
+            async def echo(reader, writer):
+                writer.write((await reader.readline()).upper())
+                writer.close()
+            server = await asyncio.start_server(echo, port=7)
+            async def ask(number):
+                reader, writer = await asyncio.open_connection("10.0.0.2", 7)
+                writer.write(b"n%d\\n" % number)
+                answer = await reader.read()
+                writer.close()
+                return answer
+            answers = await asyncio.gather(*(ask(n) for n in range(20)))
+            reader, writer = await asyncio.open_connection("10.0.0.1", 8000)
+            writer.write(b"GET /page HTTP/1.0\\r\\n\\r\\n")
+            page = await reader.read()
+            print(answers == [b"N%d\\n" % n for n in range(20)], page.endswith(b"p" * 1000))
+        asyncio.run(main())
+        """,
+    "requests and threads": """
+        import requests, threading
+        got = []
+        def get(number):
+            got.append(requests.get(f"http://10.0.0.1:8000/page?{number}").content)
+        threads = [threading.Thread(target=get, args=(n,)) for n in range(5)]
+        for each in threads: each.start()
+        for each in threads: each.join()
+        print(len(got) == 5, set(got) == {b"p" * 300_000})
+        """,
+    "httpx and aiohttp": """
+        import aiohttp, asyncio, httpx
+        async def main():
+            async with aiohttp.ClientSession() as session, session.get("http://10.0.0.1:8000/page") as answer:
+                one = await answer.read()
+            async with httpx.AsyncClient() as client:
+                two = (await client.get("http://10.0.0.1:8000/page")).content
+            return one, two
+        one, two = asyncio.run(main())
+        print(one == two, len(httpx.get("http://10.0.0.1:8000/page").content) == 300_000)
+        """,
+    "selectors and datagrams": """
+        import selectors, socket
+        one, two = (socket.socket(type=socket.SOCK_DGRAM) for _ in range(2))
+        one.bind(("10.0.0.2", 0))
+        two.bind(("", 0))
+        with selectors.DefaultSelector() as selector:
+            selector.register(one, selectors.EVENT_READ)
+            two.sendto(b"hello", one.getsockname())
+            [(key, _)] = selector.select(5)
+            print(key.fileobj is one, one.recv(10) == b"hello")
+        """,
+}
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_of_all_kinds(kernel, tmp_path, script):
+    (tmp_path / "page").write_bytes(b"p" * 300_000)
+    kernel.run([sys.executable, "-m", "http.server", "8000"], cwd=tmp_path)
+    kernel.wait_for_port(8000)
+    (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPTS[script]))
+    program = run(kernel, str(tmp_path / "script.py"))
+    assert program.wait(30) == 0, program.output
+    assert program.output == "True True\n"
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(
+    "code, status, told",
+    [
+        ("raise ValueError('mine')", 1, "ValueError: mine"),
+        ("import sys; sys.exit('that is all')", 1, "that is all"),
+        ("import sys; sys.exit(5)", 5, ""),
+        ("import socket; socket.create_connection(('10.0.0.1', 1))", 1, "ConnectionRefusedError"),
+        ("import socket; socket.create_connection(('10.9.9.9', 1))", 1, "Network is unreachable"),
+    ],
+)
+def test_a_program_that_fails_does_so_as_under_python(kernel, code, status, told):
+    program = run(kernel, "-c", code)
+    assert program.wait(30) == status
+    assert told in program.output.strip().rpartition("\n")[2]
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(
+    "first, place, told",
+    [
+        ([], ["--tap", "lab0", "--address", "10.0.0.1/24"], "the address 10.0.0.1 is taken"),
+        (["ip", "link", "set", "lab0", "down"], PLACE, "the TAP lab0 is down: `ip link set lab0 up`"),
+        ([], [*PLACE, "--mtu", "9000"], "--mtu 9000 does not fit lab0"),
+        ([], ["--tap", "lo", "--address", "10.0.0.2/24"], "'lo' cannot be a TAP"),
+        ([], ["--tap", "none", "--address", "10.0.0.2/24"], "there is no TAP none: make it"),
+        ([], ["--tap", "lab0", "--address", "10.0.0.2"], "10.0.0.2"),
+        ([], ["--tap", "lab0", "--address", "10.0.0.255/24"], "10.0.0.255"),
+    ],
+)
+def test_a_place_that_cannot_be_had_is_told(kernel, first, place, told):
+    if first:
+        kernel.check(first)
+    program = kernel.run([*COMMAND, "run", *place, "--", "python", "-c", "print('ran')"])
+    assert program.wait(30) == 2
+    assert told in program.output and "Traceback" not in program.output and "ran" not in program.output
+
+
+@pytest.mark.linux
+def test_a_tap_that_is_in_use_is_told(kernel):
+    program = run(kernel, "-m", "http.server", "80")
+    kernel.check(["curl", "-sSf", "--retry", "20", "--retry-connrefused", "--retry-delay", "1",
+                  "http://10.0.0.2/"])  # fmt: skip
+    other = run(kernel, "-c", "1")
+    assert other.wait(30) == 2
+    assert re.fullmatch(r"labstack: the TAP lab0 is in use by another program: [^\n]+\n", other.output)
+    program.send_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize(
