@@ -32,7 +32,7 @@ WALLS = {
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 PATIENCE = 5.0  # seconds
 
-libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 
 
 class MessageQueue:
@@ -145,7 +145,8 @@ def talk(hear: Callable[[Callable[[object], object]], bytes], say: str, second: 
 
 
 def first(task: dict[str, Any]) -> None:
-    here = "127.0.0.1"
+    # All of 127.0.0.0/8 is this machine: an address of our own, so that others here do not meet us.
+    here = f"127.1.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
     if task["own"]:  # the namespaces that we stand in are ours, and the machine's own network is not there
         here = HERE
         new_files(task["folder"])
