@@ -37,5 +37,7 @@ def nginx(linux: LinuxPeer, folder):
 
 def wait_for_port(host, port):
     """Until a program on the labstack host listens there; those that were started beside us need a moment."""
-    while port not in host.tcp.listeners:
+    deadline = host.now + 10
+    while not any(at == port for _, at in host.tcp.listeners):
+        assert host.now < deadline, f"nobody listens at port {port}"
         host.sleep("10 ms")
