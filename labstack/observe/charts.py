@@ -24,7 +24,6 @@ from labstack.observe.quiet import quiet
 from labstack.physical.faults import Flow
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -97,10 +96,6 @@ class Chart(look.Shown):
     def text(self) -> str:
         return self.summary
 
-    def table(self) -> pd.DataFrame:
-        """The numbers behind the chart, as a pandas DataFrame."""
-        return look.frame(*self._numbers())
-
     def save(self, path: str | Path) -> Path:
         """Write the chart to a file: .png, .svg or .pdf by its ending, or its summary to .txt."""
         path = Path(path)
@@ -129,9 +124,6 @@ class Chart(look.Shown):
         return look.themed_image(self._image("png"), self.dark._image("png"), self.text, round(WIDTH * DPI))
 
     def _draw(self, axes: Axes) -> None:
-        raise NotImplementedError
-
-    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
         raise NotImplementedError
 
 

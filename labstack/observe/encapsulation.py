@@ -4,6 +4,7 @@ says."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from labstack.observe import look
 from labstack.observe.fields import FieldValue, fields, options
@@ -48,6 +49,10 @@ class Dissection(look.Picture):
                 lines.append(f"  options  {layer.options}")
             parts.append("\n".join(lines))
         return "\n".join(parts)
+
+    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        rows = [(layer.name, f.name, f.value, f.meaning) for layer in self.layers for f in layer.fields]
+        return ["layer", "field", "value", "meaning"], rows
 
     @property
     def svg(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from textwrap import wrap
+from typing import Any
 
 from labstack.observe import look
 from labstack.observe.fields import FieldValue, fields, options
@@ -145,6 +146,10 @@ class HeaderDiagram(look.Picture):
         """What stands in a part of a field that does not bear its name: that it belongs to it."""
         bearer = next(p for p in self.pieces if p.field is piece.field and p.main)
         return f"… {piece.field.title}" if bearer.row < piece.row else f"{piece.field.title} …"
+
+    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        rows = [(f.name, f.start, f.bits, f.value, f.meaning) for f in self.fields]
+        return ["field", "first bit", "bits", "value", "meaning"], rows
 
     # --- text ---------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import atan, degrees
 from types import MappingProxyType
+from typing import Any
 
 from labstack.core.units import SECOND
 from labstack.headers.tcp import FIN, RST, SYN
@@ -144,6 +145,14 @@ class Ladder(look.Picture):
 
     def _left_out(self) -> list[str]:
         return [f"… and {self.left_out} more packets (limit {len(self.packets)})"] if self.left_out else []
+
+    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        rows = [
+            (p.number, self._time(p.departed), p.sender, p.receiver, p.label(),
+             None if p.arrived is None else self._time(p.arrived), p.fate)
+            for p in self.packets
+        ]  # fmt: skip
+        return ["no", "left s", "from", "to", "says", "came s", "fate"], rows
 
     # --- picture ------------------------------------------------------------------------------------------
 

@@ -62,11 +62,12 @@ class Log(look.Grid):
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
 
+    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """All of them, with every column."""
+        return list(COLUMNS), [_row(self._trace, event) for event in self.events]
+
     def table(self) -> pd.DataFrame:
-        """All of them, with every column, as a pandas DataFrame."""
-        return look.frame(COLUMNS, [_row(self._trace, event) for event in self.events]).astype(
-            {"packet": "Int64"}
-        )
+        return super().table().astype({"packet": "Int64"})
 
 
 def _text(value: Any) -> str:

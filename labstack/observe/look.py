@@ -96,6 +96,14 @@ class Shown:
         """What is to be seen, in plain text."""
         raise NotImplementedError
 
+    def table(self) -> pd.DataFrame:
+        """What is to be seen, as a pandas DataFrame."""
+        return frame(*self._numbers())
+
+    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The columns of its table, and the rows."""
+        raise NotImplementedError
+
     def __str__(self) -> str:
         return self.text
 
@@ -300,6 +308,9 @@ class Grid(Shown):
     @property
     def text(self) -> str:
         return align([self.columns, *self.rows])
+
+    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        return list(self.columns), list(self.rows)
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)

@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import atan, cos, degrees, hypot, radians, sin
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labstack.core.units import SECOND
 from labstack.observe import look
 from labstack.transport.tcp.states import TRANSITIONS, Input, State
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from labstack.observe.trace import Trace
     from labstack.physical.faults import Flow
 
@@ -96,13 +94,12 @@ class StateDiagram(look.Picture):
     def summary(self) -> str:
         return self.text.partition("\n")[0] if self.whose else f"{len(TRANSITIONS)} transitions"
 
-    def table(self) -> pd.DataFrame:
-        """The path (without one, every transition) as a pandas DataFrame."""
+    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The path; without one, every transition."""
         if self.whose:
             rows = [(m.time, m.before.value, m.after.value, m.what.value) for m in self.moves]
-            return look.frame(["time s", "from", "to", "why"], rows)
-        every = [(before.value, after.value, what.value) for (before, what), after in TRANSITIONS.items()]
-        return look.frame(["from", "to", "why"], every)
+            return ["time s", "from", "to", "why"], rows
+        return ["from", "to", "why"], [(a.value, b.value, w.value) for (a, w), b in TRANSITIONS.items()]
 
     # --- picture ------------------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ class TableChart(Chart):
         for event in trace.events:
             if host in (None, event.host):
                 self._read(event)
-        if not self.changes and not self.held:
+        if not self.changes:
             raise ValueError(
                 f"{self.title.partition(':')[0]}: nothing changed in this trace: "
                 "was the capture started before the traffic?"
@@ -106,7 +106,7 @@ class TableChart(Chart):
 
     @property
     def summary(self) -> str:
-        counts: dict[tuple[str, str], dict[str, int]] = {(h.host, h.key): {} for h in self.held}
+        counts: dict[tuple[str, str], dict[str, int]] = {}
         for _, host, key, what, _ in self.changes:
             one = counts.setdefault((host, key), {})
             one[what] = one.get(what, 0) + 1
@@ -114,8 +114,7 @@ class TableChart(Chart):
         for (host, key), one in counts.items():
             values = [held.value for held in self.held if (held.host, held.key) == (host, key)]
             happened = ", ".join(what if n == 1 else f"{what} {n} times" for what, n in one.items())
-            line = f"{host}: {key} {happened or 'all the time'}"
-            lines.append(f"{line}; {' then '.join(values)}" if values else line)
+            lines.append(f"{host}: {key} {happened}" + (f"; {' then '.join(values)}" if values else ""))
         return "\n".join(lines)
 
     def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -178,8 +177,12 @@ class Routes(TableChart):
     def _begin(self, trace: Trace, host: str | None) -> None:
         for name, routes in trace.routes_before.items():
             for route in routes if host in (None, name) else ():
-                way = _way(str(route.prefix), str(route.via or ""))
-                self._hold(name, way, _how(route.interface, route.metric, route.origin), 0.0)
+                way, how = (
+                    _way(str(route.prefix), str(route.via or "")),
+                    _how(route.interface, route.metric, route.origin),
+                )
+                self._hold(name, way, how, 0.0)
+                self._note(0.0, name, way, "held", how)
 
     def _read(self, event: Event) -> None:
         f = event.fields

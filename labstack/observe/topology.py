@@ -19,8 +19,6 @@ from labstack.observe.packet import LOST, TURNED_AWAY
 from labstack.physical.wire import GAP, PREAMBLE
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from labstack.network import Network
     from labstack.observe.trace import Trace
     from labstack.physical.wire import Wire
@@ -74,10 +72,10 @@ class Topology(look.Picture):
             f"; {use.sender} → {use.receiver}: {_says(use)}" for use in self.uses if use.frames
         )
 
-    def table(self) -> pd.DataFrame:
-        """The use of each wire in each direction, as a pandas DataFrame."""
+    def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """The use of each wire in each direction."""
         rows = [(u.wire, u.sender, u.receiver, u.frames, u.bytes, u.lost, u.share) for u in self.uses]
-        return look.frame(["wire", "from", "to", "frames", "bytes", "lost", "share of rate"], rows)
+        return ["wire", "from", "to", "frames", "bytes", "lost", "share of rate"], rows
 
     def _addresses(self, name: str) -> list[str]:
         host: Any = self._net.hosts.get(name)

@@ -42,7 +42,7 @@ class View(look.Grid):
 
     def table(self) -> pd.DataFrame:
         """The same as a pandas DataFrame, numbers as numbers."""
-        frame = look.frame(self.columns, self.rows)
+        frame = super().table()
         import pandas as pd
 
         for name in NUMBERS & set(self.columns):

@@ -236,14 +236,14 @@ def test_routing_tables(tmp_path: Path) -> None:
     chart = trace.routes()
     assert "r: 10.9.0.0/16 via 10.0.1.1 added, removed; eth1, static" in chart.summary
     assert "r: 10.9.0.0/16 via 10.0.2.1 added; eth2, static" in chart.summary
-    assert "a: 0.0.0.0/0 via 10.0.0.254 all the time; eth0, static" in chart.summary
+    assert "a: 0.0.0.0/0 via 10.0.0.254 held; eth0, static" in chart.summary
     times = {(one.host, one.key): (one.start, one.end) for one in chart.held}
     assert times["r", "10.9.0.0/16 via 10.0.1.1"] == (1, 3)
     assert times["r", "10.9.0.0/16 via 10.0.2.1"] == (3, float("inf"))
     # What stands open at the end is what the table says, by another way.
     open_ = {one.key for one in chart.held if one.host == "r" and one.end == float("inf")}
     assert open_ == {f"{p} via {via}" if via else f"{p} on the link" for p, via in table}
-    assert list(chart.table()["what"]) == ["added", "removed", "added"]
+    assert list(chart.table()["what"]) == ["held"] * 7 + ["added", "removed", "added"]
     assert len(trace.routes("a").held) == 2
     assert chart.save(tmp_path / "routes.png").stat().st_size > 10_000
 

@@ -124,3 +124,20 @@ def test_a_chart_turns_dark(trace: Trace) -> None:
         assert not shown[True] & set(look.DARK), "no light colour is left"
         assert {look.DARK.get(colour, colour) for colour in shown[False]} == shown[True]
         assert chart.themed.count("data:image/png;base64,") == 2
+
+
+@pytest.mark.feature("Observation", "Each picture has its text and its table")
+def test_every_picture_has_a_text_and_a_table(trace: Trace) -> None:
+    ladder, header, frame = trace.ladder(), header_diagram(trace[3].tcp), trace.dissect(3)
+    assert list(ladder.table()["no"]) == [packet.number for packet in ladder.packets]
+    assert set(ladder.table()["fate"]) == {"arrived", "lost"}
+    assert dict(zip(header.table()["field"], header.table()["value"], strict=True))["dst_port"] == "80"
+    assert header.table()["bits"].sum() == 160
+    assert list(frame.table()["layer"].unique()) == ["Ethernet", "IPv4", "TCP"]
+    charts = (
+        trace.window(), trace.time_sequence(), trace.throughput(), trace.round_trips(), trace.queue(),
+        trace.bytes_over_time(), trace.arp(), trace.routes(), trace.connection(), trace.states(),
+        trace.log("tcp.state"),
+    )  # fmt: skip
+    for shown in (ladder, header, frame, *charts):
+        assert len(str(shown)) > 40 and len(shown.table()) > 0, shown
