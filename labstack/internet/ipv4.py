@@ -17,6 +17,7 @@ import os
 import struct
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from labstack.core.addresses import LIMITED_BROADCAST, InterfaceAddress, IPAddress, Prefix
 from labstack.core.checksum import Buffer
@@ -65,8 +66,19 @@ LOOPBACK_OFFLOAD = 61440
 """Bytes of TCP payload that go to the host itself in one piece: nothing has to be cut where there is no
 link."""
 
-Copy = Callable[[Header, Buffer], None]
-"""`copy(header, datagram)`: see a datagram of one protocol that has arrived; borrowed."""
+
+class Onlooker(Protocol):
+    """Who is interested in the datagrams of one protocol beside its transport: a raw socket."""
+
+    def copy(self, header: Header, datagram: Buffer) -> None:
+        """One has arrived; borrowed."""
+        ...
+
+    def trouble(self, kind: Trouble, dst: IPAddress) -> bool:
+        """One that this host sent to `dst` ran into trouble; whether it was this socket's matter."""
+        ...
+
+
 ErrorSender = Callable[[Trouble, Buffer, int], None]
 """`report(trouble, datagram, detail)`: tell the datagram's sender. ICMP registers itself here."""
 
@@ -91,8 +103,8 @@ class IPv4:
         self._ways: dict[IPAddress, tuple[Interface, Arp, IPAddress]] = {}
         self._pairs: dict[bytes, tuple[IPAddress, IPAddress]] = {}
         self._transports: dict[int, Transport] = {}
-        self.copies: dict[int, list[Copy]] = {}
-        """Who gets a copy of all that comes, by protocol number: raw sockets."""
+        self.onlookers: dict[int, list[Onlooker]] = {}
+        """Raw sockets, by protocol number."""
         self._identification = below(node.random("ipv4.identification"), 1 << 16)
 
     # --- set-up
@@ -332,7 +344,7 @@ class IPv4:
             or fragment & header_of.PIECE
             or not header_of.LENGTH <= length <= len(packet)
             or int.from_bytes(packet[: header_of.LENGTH], "big") % 0xFFFF
-            or self.copies
+            or self.onlookers
         ):
             return False
         src, dst = addresses
@@ -348,11 +360,11 @@ class IPv4:
             self.node.drop(FRAGMENT, src=str(header.src))
             return
         transport = self._transports.get(header.protocol)
-        copies = self.copies.get(header.protocol) if self.copies else None
-        for copy in copies or ():
-            copy(header, datagram)
+        onlookers = self.onlookers.get(header.protocol) if self.onlookers else None
+        for each in onlookers or ():
+            each.copy(header, datagram)
         trouble: Trouble | None
-        if transport is None and copies:
+        if transport is None and onlookers:
             trouble = None
         elif transport is None:
             self.node.drop(UNKNOWN_PROTOCOL, protocol=header.protocol)
@@ -417,7 +429,9 @@ class IPv4:
             self.node.drop(error.rule)
             return
         transport = self._transports.get(header.protocol)
-        if transport is None or not self.is_own(header.src):
+        onlookers = self.onlookers.get(header.protocol, ()) if self.is_own(header.src) else ()
+        heard = [each.trouble(trouble, header.dst) for each in onlookers]
+        if not self.is_own(header.src) or (transport is None and True not in heard):
             self.node.drop(UNKNOWN_QUOTE, src=str(header.src))
-        else:
+        elif transport is not None:
             transport.error(trouble, header.src, header.dst, memoryview(quoted)[header.header_length :])

@@ -20,8 +20,9 @@ from labstack.core.clock import Waiters
 from labstack.core.events import Rule
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import IPv4 as IPv4Header
+from labstack.internet.layer import Trouble
 from labstack.sockets.socket import LOOPBACK, MSG_OOB, MSG_PEEK, MSG_TRUNC, Address, Socket, error
-from labstack.transport.udp import OVERHEAD, QUEUE
+from labstack.transport.udp import ERRNO, OVERHEAD, QUEUE
 
 if TYPE_CHECKING:
     from labstack.sockets.stack import Stack
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 RAW_QUEUE_FULL = Rule(
     "raw.queue_full", "the program does not read: its raw socket's queue is full, and the copy is dropped"
 )
+_LASTING = {Trouble.PORT_UNREACHABLE, Trouble.PROTOCOL_UNREACHABLE, Trouble.PROHIBITED}
 Place = tuple[IPAddress, int]
 
 
@@ -42,6 +44,7 @@ class Endpoint(Protocol):
     broadcast: bool
     ttl: int
     tos: int
+    hears_all: bool
     error: int
     closed: bool
     readable: Waiters
@@ -107,6 +110,7 @@ class DatagramSocket(Socket):
                 endpoint.broadcast = bool(self._settings.get("SO_BROADCAST"))
                 endpoint.ttl = self._settings.get("IP_TTL", 64)
                 endpoint.tos = self._settings.get("IP_TOS", 0)
+                endpoint.hears_all = bool(self._settings.get("IP_RECVERR"))
                 endpoint.queue_limit = max(self._settings.get("SO_RCVBUF", QUEUE), 1)
 
     def _get(self, name: str) -> int | bytes:
@@ -304,15 +308,16 @@ class RawEndpoint:
         self.broadcast = False
         self.ttl = 64
         self.tos = 0
+        self.hears_all = False
         self.error = 0
         self.closed = False
         self.readable = Waiters()
         self._stack = stack
         self._protocol = protocol
         self._settings = settings
-        stack.ip.copies.setdefault(protocol, []).append(self._copy)
+        stack.ip.onlookers.setdefault(protocol, []).append(self)
 
-    def _copy(self, header: IPv4Header, datagram: Buffer) -> None:
+    def copy(self, header: IPv4Header, datagram: Buffer) -> None:
         """A datagram of the protocol has arrived."""
         if self.local[0] not in (ANY, header.dst) or (self.peer and self.peer[0] != header.src):
             return
@@ -323,6 +328,16 @@ class RawEndpoint:
         self.queue.append((bytes(datagram), (header.src, 0)))
         self.queued += size + OVERHEAD
         self.readable.wake()
+
+    def trouble(self, kind: Trouble, dst: IPAddress) -> bool:
+        """A datagram of the protocol, sent to `dst`, ran into trouble. A connected socket hears of what will
+        not get better; one with IP_RECVERR of everything."""
+        connected = self.peer is not None and self.peer[0] == dst
+        mine = self.hears_all or (connected and kind in _LASTING)
+        if mine:
+            self.error = ERRNO[kind]
+            self.readable.wake()
+        return mine
 
     def take(self) -> tuple[bytes, Place]:
         data, sender = self.queue.popleft()
@@ -356,8 +371,8 @@ class RawEndpoint:
     def close(self) -> None:
         if not self.closed:
             self.closed = True
-            copies = self._stack.ip.copies[self._protocol]
-            copies.remove(self._copy)
-            if not copies:
-                del self._stack.ip.copies[self._protocol]
+            others = self._stack.ip.onlookers[self._protocol]
+            others.remove(self)
+            if not others:
+                del self._stack.ip.onlookers[self._protocol]
             self.readable.wake()

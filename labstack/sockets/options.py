@@ -21,6 +21,7 @@ NO_LINGER = -1
 
 SO_DOMAIN = 39  # Python's socket module has no name for the two
 SO_PROTOCOL = 38
+IP_RECVERR = 11
 IP_MTU = 14
 
 _TCP = frozenset({int(posix.SOCK_STREAM)})
@@ -67,6 +68,7 @@ TABLE = {
     # --- IP
     (IP, int(posix.IP_TTL)): Option("IP_TTL", least=-1, most=255),
     (IP, int(posix.IP_TOS)): Option("IP_TOS"),
+    (IP, IP_RECVERR): Option("IP_RECVERR"),
     (IP, IP_MTU): _read_only("IP_MTU"),
     (IP, int(posix.IP_HDRINCL)): Option("IP_HDRINCL", types=frozenset({int(posix.SOCK_RAW)})),
     # --- TCP

@@ -37,14 +37,18 @@ QUEUE = 212_992
 """Bytes that may wait for a program to read them, 64 a datagram counted for its bookkeeping."""
 OVERHEAD = 64
 
-_ERRNO = {
+ERRNO = {
     Trouble.PORT_UNREACHABLE: errno.ECONNREFUSED,
     Trouble.PROTOCOL_UNREACHABLE: errno.ENOPROTOOPT,
     Trouble.HOST_UNREACHABLE: errno.EHOSTUNREACH,
     Trouble.NET_UNREACHABLE: errno.ENETUNREACH,
     Trouble.PROHIBITED: errno.EACCES,
     Trouble.TOO_BIG: errno.EMSGSIZE,
+    Trouble.TTL_EXCEEDED: errno.EHOSTUNREACH,
+    Trouble.BAD_HEADER: errno.EPROTO,
 }
+_PASSING = {Trouble.TTL_EXCEEDED, Trouble.BAD_HEADER}
+"""What may be over when the next datagram is sent: told to those only that ask for all."""
 
 Address = tuple[IPAddress, int]
 
@@ -63,6 +67,8 @@ class UdpEndpoint:
         """It shares its port with others that do."""
         self.broadcast = False
         self.ttl = 64
+        self.hears_all = False
+        """It wants to hear of all errors, connected or not."""
         self.tos = 0
         """DSCP and ECN, as they stand in the header's second byte (RFC 2474 §3)."""
         self.error = 0
@@ -176,16 +182,17 @@ class Udp:
         endpoint.readable.wake()
 
     def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
-        """Only a connected endpoint hears of it: others cannot tell which of their datagrams it was (RFC 1122
-        §4.1.3.3)."""
+        """Only a connected endpoint hears of it, unless another asks: it cannot tell which of its datagrams
+        it was (RFC 1122 §4.1.3.3)."""
         try:
             header = Header.parse_quoted(quoted)
         except HeaderError as error:
             self.node.drop(error.rule)
             return
         for endpoint in self.endpoints.get(header.src_port, ()):
-            if endpoint.peer == (dst, header.dst_port) and kind in _ERRNO:
-                endpoint.error = _ERRNO[kind]
+            connected = endpoint.peer == (dst, header.dst_port)
+            if endpoint.hears_all or (connected and kind not in _PASSING):
+                endpoint.error = ERRNO[kind]
                 endpoint.readable.wake()
                 return
         self.node.drop(UNHEARD, port=header.src_port, trouble=kind.name)

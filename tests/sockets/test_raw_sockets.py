@@ -10,6 +10,7 @@ from labstack import Network
 from labstack.core.addresses import IPAddress
 from labstack.headers.icmp import ICMP
 from labstack.headers.ipv4 import IPv4
+from labstack.sockets.options import IP_RECVERR
 from tests.scene import pair
 
 
@@ -51,7 +52,7 @@ def test_a_protocol_that_nobody_has(net, two):
     t.close()
     s.send(b"nobody")
     net.run()
-    assert b.counters["ipv4.unknown_protocol"] == 1 and not b.ip.copies
+    assert b.counters["ipv4.unknown_protocol"] == 1 and not b.ip.onlookers
 
 
 def test_the_header_too(net, two):
@@ -95,6 +96,37 @@ def test_a_queue_with_a_bound(net, two):
         s.sendto(bytes(200), ("b", 0))
     net.run()
     assert b.counters["raw.queue_full"] == 7
+
+
+@pytest.mark.parametrize("connected, asks, hears", [(0, 0, False), (1, 0, True), (0, 1, True)])
+def test_who_hears_that_a_protocol_is_unknown(net, two, connected, asks, hears):
+    a, _ = two
+    s = a.socket(SOCK_RAW, 253)
+    s.setsockopt(IPPROTO_IP, IP_RECVERR, asks)
+    if connected:
+        s.connect(("b", 0))
+    s.sendto(b"x", ("b", 0))
+    net.run()
+    assert s.readable() == hears
+    assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == (errno.ENOPROTOOPT if hears else 0)
+    assert a.counters["ipv4.unknown_quote"] == (not hears)
+
+
+def test_a_traceroute_by_hand(net):
+    """What passes is told by routers to a raw socket that listens for it, and to who sent it if that asks."""
+    a, b, r = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.1.1/24"), net.router("r")
+    for number, host in enumerate((a, b)):
+        net.wire(host, r.interface(f"eth{number}", f"10.0.{number}.254/24"))
+        host.route("0.0.0.0/0", via=f"10.0.{number}.254")
+    sender, listener = a.socket(SOCK_DGRAM), a.socket(SOCK_RAW, IPPROTO_ICMP)
+    sender.setsockopt(IPPROTO_IP, IP_RECVERR, 1)
+    told = []
+    for ttl in (1, 2):
+        sender.setsockopt(IPPROTO_IP, socket.IP_TTL, ttl)
+        sender.sendto(b"x", ("10.0.1.1", 33434))
+        datagram, (hop, _) = listener.recvfrom(1000)
+        told.append((hop, datagram[20], sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))
+    assert told == [("10.0.0.254", 11, errno.EHOSTUNREACH), ("10.0.1.1", 3, errno.ECONNREFUSED)]
 
 
 def test_a_broadcast_reaches_every_program_with_the_port(net, two):

@@ -2,9 +2,11 @@
 
 import socket
 from socket import (
+    IPPROTO_IP,
     MSG_PEEK,
     MSG_TRUNC,
     SHUT_RDWR,
+    SO_ERROR,
     SO_REUSEADDR,
     SOCK_DGRAM,
     SOL_SOCKET,
@@ -243,3 +245,17 @@ def a_reader_of_datagrams_waits(w):
     w.settle()
     s.sendto(b"now", t.getsockname())
     return program.join()[0]
+
+
+@each(connected=(True, False), asking=(False, True), both=(True, True), neither=(False, False))
+def who_hears_that_nobody_is_there(w, how):
+    connected, asking = how
+    s = w.client(SOCK_DGRAM)
+    s.setsockopt(IPPROTO_IP, 11, asking)  # IP_RECVERR
+    if connected:
+        s.connect(w.free_port(SOCK_DGRAM))
+        s.send(b"x")
+    else:
+        s.sendto(b"x", w.free_port(SOCK_DGRAM))
+    w.settle()
+    return s.getsockopt(SOL_SOCKET, SO_ERROR), s.getsockopt(SOL_SOCKET, SO_ERROR)

@@ -25,6 +25,7 @@ FLAGS = {
     "IP_TTL 0": (IPPROTO_IP, socket.IP_TTL, 0),
     "IP_TTL 256": (IPPROTO_IP, socket.IP_TTL, 256),
     "IP_TTL as it was": (IPPROTO_IP, socket.IP_TTL, -1),
+    "IP_RECVERR": (IPPROTO_IP, 11, 1),
     "IP_TOS": (IPPROTO_IP, socket.IP_TOS, 0x10),
     "IP_TOS with ECN": (IPPROTO_IP, socket.IP_TOS, 0x13),
     "IP_TOS 256": (IPPROTO_IP, socket.IP_TOS, 256),
