@@ -144,7 +144,8 @@ class Contents(look.Shown):
                 rows.append(
                     f'<tr><td colspan="3" style="{left};color:{look.GREY}">to come: {escape(later)}</td></tr>'
                 )
-        head = "".join(f'<th style="{left}">{name}</th>' for name in ("chapter", "time", "needs"))
+        widths = {"chapter": "66%", "time": "10%", "needs": "24%"}
+        head = "".join(f'<th style="{left};width:{width}">{name}</th>' for name, width in widths.items())
         return (
             f'<table style="width:760px"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
         )

@@ -231,7 +231,7 @@ class Fetched(look.Shown):
         return (
             f'<div style="{frame}"><div style="{bar}">http://server/ &nbsp; {escape(self.cost)}</div>'
             f'<div style="{sheet}">{self.page.decode()}</div></div>'
-            f"<p><b>{escape(self.whose)}</b></p>{troubles}"
+            f'<p style="margin-top:10px"><b>{escape(self.whose)}</b></p>{troubles}'
         )
 
 

@@ -8,7 +8,6 @@ from contents import notebook
 from machine import MYSTACK, PARTS, Part, kept
 
 from labstack.observe import look
-from labstack.observe.questions import Said
 
 YOURS, BROKEN, BOOKS, TO_COME = "yours", "broken", "the book's", "to come"
 COLOURS = {YOURS: look.STRONG_GREEN, BROKEN: look.PALE_VERMILION, BOOKS: look.PALE_BLUE, TO_COME: look.PAPER}
@@ -68,13 +67,29 @@ class Tower(look.Picture):
         drawing.words(730, y + 23, owner, size=11, colour=ink, anchor="end", bold=owner in (YOURS, BROKEN))
 
 
-def where_you_are(folder: Path = MYSTACK) -> Said:
+class WhereYouAre(look.Shown):
+    """What is done, and where to go on; in a notebook, with a link."""
+
+    def __init__(self, folder: Path = MYSTACK) -> None:
+        owners = Tower(folder).owners
+        done = [part.name for part in PARTS if owners[part.name] == YOURS]
+        open_ = [part for part in PARTS if owners[part.name] in (BROKEN, BOOKS)]
+        self.done = f"Yours: {', '.join(done)}." if done else "None of the parts is yours yet."
+        self.next = min(open_, key=lambda part: part.chapter, default=None)
+
+    @property
+    def text(self) -> str:
+        if self.next is None:
+            return f"{self.done} You have built all that can be built so far."
+        return f"{self.done} Next: {self.next.name}, in {notebook(self.next.chapter)}."
+
+    def _repr_markdown_(self) -> str:
+        if self.next is None:
+            return self.text
+        file = notebook(self.next.chapter)
+        return f"{self.done} **Next: `{self.next.name}`, in [{file.removesuffix('.ipynb')}]({file}).**"
+
+
+def where_you_are(folder: Path = MYSTACK) -> WhereYouAre:
     """What is done, and where to go on."""
-    owners = Tower(folder).owners
-    by = {owner: [part for part in PARTS if owners[part.name] == owner] for owner in COLOURS}
-    done = [part.name for part in by[YOURS]]
-    begun = f"Yours: {', '.join(done)}. " if done else "None of the parts is yours yet. "
-    ready = sorted(by[BROKEN] + by[BOOKS], key=lambda part: part.chapter)
-    if not ready:
-        return Said(f"{begun}You have built all that can be built so far.")
-    return Said(f"{begun}Next: {ready[0].name}, in {notebook(ready[0].chapter)}.")
+    return WhereYouAre(folder)
