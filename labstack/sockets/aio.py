@@ -75,8 +75,7 @@ class LoopSelector(Selector):
         return found
 
     def _what(self) -> str:
-        names = [repr(entry.socket) for entry in self._entries.values()]
-        return f"one of {', '.join(names[:4])}{' …' if names[4:] else ''}" if names else "something to do"
+        return super()._what() if self._entries else "something to do"
 
 
 class nested:

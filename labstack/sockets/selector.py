@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +24,9 @@ from labstack.sockets.socket import Socket
 
 if TYPE_CHECKING:
     from labstack.sockets.stack import Stack
+
+NAMED = 4
+"""How many of its sockets a selector names when it says what it waits for."""
 
 
 class HasFileno(Protocol):
@@ -131,9 +135,7 @@ class Selector(BaseSelector):
             found = self._look()
             return bool(found)
 
-        what = ", ".join(repr(entry.socket) for entry in list(self._entries.values())[:4]) or "no socket"
-        more = f" and {len(self._entries) - 4} more" if len(self._entries) > 4 else ""
-        self._driver.block(ready, [self.woken], limit, f"one of {what}{more}")
+        self._driver.block(ready, [self.woken], limit, self._what())
         return found
 
     def get_map(self) -> Mapping[FileObject, SelectorKey]:
@@ -156,6 +158,14 @@ class Selector(BaseSelector):
         self._map = None  # type: ignore[assignment]  # as Python's own do
 
     # --- inside
+    def _what(self) -> str:
+        """What it waits for, in words: a few of its sockets by name, since each wait asks for this."""
+        if not self._entries:
+            return "no socket"
+        few = ", ".join(repr(entry.socket) for entry in islice(self._entries.values(), NAMED))
+        more = len(self._entries) - NAMED
+        return f"one of {few}" + (f" and {more} more" if more > 0 else "")
+
     def _look(self) -> list[tuple[SelectorKey, int]]:
         """The candidates that are ready; the others are armed."""
         found = []
