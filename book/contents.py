@@ -91,7 +91,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
             "the peer has closed, your send succeeds all the same, and netstat knew",
             needs=LIVE,
         ),
-        Chapter("26", "A server for many clients"),
+        Chapter(
+            "26",
+            "A server for many clients",
+            "a thousand clients: asyncio takes as long as one after the other, threads are done at once",
+            needs=LIVE,
+        ),
     ),
     "VI · Applications": (
         Chapter("27", "DNS"),

@@ -10,6 +10,7 @@ import tempfile
 import weakref
 from pathlib import Path
 
+from labstack.host import Host
 from labstack.linux import LinuxPeer
 from labstack.observe import recording
 from labstack.observe.questions import Said
@@ -47,3 +48,32 @@ def serve(peer: LinuxPeer, files: dict[str, bytes], port: int = 80) -> None:
 def recorded(name: str) -> Trace:
     """The recording book/captures/NAME.pcap."""
     return recording.read(CAPTURES / f"{name}.pcap", NAMES)
+
+
+# One client for each connection, all at once; a refusal means that the server has not begun yet.
+CROWD = """
+import asyncio, sys
+
+async def client(host, port):
+    for _ in range(100):
+        try:
+            reader, writer = await asyncio.open_connection(host, port)
+            break
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.02)
+    writer.write(b"hello")
+    assert await reader.read() == b"HELLO"
+    writer.close()
+
+async def crowd(host, port, clients):
+    await client(host, port)
+    await asyncio.gather(*(client(host, port) for _ in range(int(clients))))
+
+asyncio.run(crowd(*sys.argv[1:]))
+"""
+
+
+def crowd(peer: LinuxPeer, host: Host, port: int, clients: int) -> None:
+    """Let so many clients on the Linux side say hello to the host's port, all at the same time, after one
+    that tries whether it is there. Raises LinuxCommandFailed if one of them has no answer."""
+    peer.check([sys.executable, "-c", CROWD, host.address, str(port), str(clients)])

@@ -298,11 +298,37 @@ class Case:
     expected: object
     rule: str = ""
 
+    def call(self, mine: Callable[..., object]) -> object:
+        return mine(*self.arguments)
+
+    def says(self, got: object) -> str:
+        return f"expected {self.expected!r}, yours says {got!r}"
+
+    def why(self, got: object) -> str:
+        return self.rule
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a small world that goes through a reader's function: the story, what is run, what should
+    come of it, in words; and what is to be said of each thing that came of it instead."""
+
+    story: str
+    call: Callable[[Callable[..., object]], object]
+    expected: str
+    told: Mapping[object, str]
+
+    def says(self, got: object) -> str:
+        return f"{got}; it should be: {self.expected}"
+
+    def why(self, got: object) -> str:
+        return self.told.get(got, "")
+
 
 class Verdict:
     """How a reader's function did. `part` is what to go on with: the reader's own if right, or the book's."""
 
-    def __init__(self, mine: Any, book: F, cases: Sequence[Case]) -> None:
+    def __init__(self, mine: Any, book: F, cases: Sequence[Case | Trial]) -> None:
         self.name = mine.__name__
         self.filled = not has_gap(mine)
         self.lines: list[str] = []
@@ -311,19 +337,20 @@ class Verdict:
         self.part: Callable[..., Any] = mine if self.right else book
         self.kept: Path | None = None
 
-    def _holds(self, mine: Callable[..., object], case: Case) -> bool:
+    def _holds(self, mine: Callable[..., object], case: Case | Trial) -> bool:
+        got: object = None
         try:
-            got = mine(*case.arguments)
+            got = case.call(mine)
         except Exception as error:
             self.lines.append(
                 f"✗ {case.story}: expected {case.expected!r}, yours raised {type(error).__name__}: {error}"
             )
         else:
             if got == case.expected and type(got) is type(case.expected):
-                self.lines.append(f"✓ {case.story}: {got!r}")
+                self.lines.append(f"✓ {case.story}: {got if isinstance(case, Trial) else repr(got)}")
                 return True
-            self.lines.append(f"✗ {case.story}: expected {case.expected!r}, yours says {got!r}")
-        self.lines += textwrap.wrap(case.rule, WIDTH, initial_indent="    ", subsequent_indent="    ")
+            self.lines.append(f"✗ {case.story}: {case.says(got)}")
+        self.lines += textwrap.wrap(case.why(got), WIDTH, initial_indent="    ", subsequent_indent="    ")
         return False
 
     @property
@@ -343,7 +370,7 @@ class Verdict:
         return self.text
 
 
-def judge(mine: Any, book: F, cases: Sequence[Case], keep: str | Path | None = "mystack") -> Verdict:
+def judge(mine: Any, book: F, cases: Sequence[Case | Trial], keep: str | Path | None = "mystack") -> Verdict:
     """Hold the reader's function to `cases`, and beside it to nothing else.
 
     While `mine` has its gap, or is wrong, the book's answer stands in, so that a chapter runs from top to

@@ -83,6 +83,7 @@ RIGHT = {
         "find_socket",
         "return connections.get(segment) or listeners.get(segment[:2]) or listeners.get((ANY, segment[1]))",
     ),
+    "26": ("write_some", "return unsent[connection.send(unsent) :]"),
 }
 WRONG = {
     "00": ("return first & 0x0F", "✗ 0x45, a header without options: expected 20, yours says 5"),
@@ -92,6 +93,7 @@ WRONG = {
         "return listeners.get((ANY, segment[1]))",
         "✗ more of connection 2: expected 'connection 2', yours",
     ),
+    "26": ("return connection.send(unsent) and b''", "✗ a client that reads at once: bytes are missing"),
 }
 
 

@@ -3,7 +3,9 @@
 import socket
 import struct
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from types import ModuleType
 from typing import Any
@@ -189,3 +191,72 @@ def test_25_with_linger_zero_close_is_a_reset_and_nobody_waits() -> None:
         with pytest.raises(ConnectionResetError):
             t.recv(100)
         assert not client.ss().rows
+
+
+# --- 26 -----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Chapter 26 with its servers."""
+    monkeypatch.syspath_prepend(str(BOOK))
+    names: dict[str, Any] = {}
+    for source in cells("26", "imports", "slow", "iterative", "select", "asyncio", "big", "library"):
+        exec(source, names)
+    return names
+
+
+WRITERS = {
+    "return connection.send(unsent) and b''": "bytes are missing",
+    "connection.sendall(unsent)\n    return b''": "it raised BlockingIOError",
+    "connection.send(unsent)\n    return unsent": "bytes came more than once",
+    "connection.setblocking(True)\n    connection.sendall(unsent)\n    return b''": "the other had to wait",
+    "while unsent:\n        try:\n            unsent = unsent[connection.send(unsent):]\n"
+    "        except BlockingIOError:\n            pass\n    return b''": "it asks again and again",
+    "return 1 // 0": "it raised ZeroDivisionError",
+}
+
+
+@pytest.mark.parametrize("wrong", WRITERS)
+def test_26_wrong_ways_to_write_are_told_apart(
+    wrong: str, many: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {}
+    exec(f"def write_some(connection, unsent):\n    {wrong}", names)
+    verdict = many["ask"].check(names["write_some"], many["big"])
+    told = [line for line in verdict.lines if line.startswith("✗")]
+    assert not verdict.right and any(WRITERS[wrong] in line for line in told), verdict
+    assert all(WRITERS[wrong] in line or line == told[0] for line in told), "one fault, one name"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_26_the_books_answer_writes_it_all(many: dict[str, Any]) -> None:
+    lines = many["ask"].check(many["ask"].write_some, many["big"]).lines
+    assert lines == [
+        "✓ a client that reads at once: all of it came, and nothing twice",
+        "✓ two clients, and one reads nothing: the other had all of it within a second",
+    ]
+
+
+def test_26_syns_are_sent_again_after_one_three_and_seven_seconds(many: dict[str, Any]) -> None:
+    waits, _ = many["crowd"](many["library"], many["slow"], 20, backlog=5)
+    assert Counter(round(wait, 1) for wait in waits) == {0.0: 5, 1.0: 5, 3.0: 5, 7.0: 5}
+
+
+def test_26_one_line_mends_the_server_that_sleeps(many: dict[str, Any]) -> None:
+    (source,) = cells("26", "asyncio")
+    line = "writer.write(answer(await reader.read(100)))"
+    assert line in source
+    exec(
+        source.replace(line, "writer.write(await asyncio.to_thread(answer, await reader.read(100)))"),
+        many,
+    )
+    assert max(many["crowd"](many["asynchronous"], many["slow"])[0]) < 0.020
+
+
+def test_26_ten_threads_serve_twenty_clients_in_two_rounds(many: dict[str, Any]) -> None:
+    def pool(answer: Any, port: int, backlog: int) -> None:
+        with socket.create_server(("", port), backlog=backlog) as listener, ThreadPoolExecutor(10) as pool:
+            while True:
+                pool.submit(many["talk"], listener.accept()[0], answer)
+
+    waits = many["crowd"](pool, many["slow"], 20)[0]
+    assert Counter(round(wait, 3) for wait in waits) == {0.014: 10, 0.024: 10}

@@ -5,7 +5,7 @@ from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
 import pytest
 
-from labstack import Network
+from labstack import Deadlock, Network
 from tests.scene import connected, pair
 
 
@@ -156,3 +156,14 @@ def test_a_thousand_quiet_sockets_cost_nothing(net, two):
     [(key, _)] = selector.select()
     assert key.fileobj.getsockname()[1] == 10_500
     assert len(selector._candidates) == 1
+
+
+def test_who_waits_for_a_thousand_sockets_names_four(net, two):
+    a, b = two
+    selector = b.selector()
+    for port in range(1000):
+        t = b.socket(2)
+        t.bind(("", 10_000 + port))
+        selector.register(t, EVENT_READ)
+    with pytest.raises(Deadlock, match=r"the caller waits for one of (<[^>]*>, ){3}<[^>]*> and 996 more$"):
+        selector.select()
