@@ -20,7 +20,7 @@ from labstack.link.arp import ArpCache
 from labstack.linux import LinuxPeer
 from labstack.observe.trace import Trace
 
-SETUP = ("imports", "world-code", "ack-check", "segments", "toy-tcp", "fetch")
+SETUP = ("imports", "ack-check", "segments", "toy-tcp", "fetch")
 
 
 def cells(chapter: str, *ids: str) -> Iterator[str]:
