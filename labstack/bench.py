@@ -29,7 +29,10 @@ from labstack.linux import LinuxPeer
 from labstack.network import Network
 
 SECONDS = 2.0
-"""How long each rate over the TAP is measured."""
+"""How long each rate over the TAP is measured, all rounds together."""
+ROUNDS = 4
+"""The loop and the stack take turns, so that what disturbs a shared machine meets both; the best round of each
+counts."""
 PAYLOAD = 1460
 FRAMES = 2_000
 
@@ -121,7 +124,7 @@ def _bare_rates(seconds: float, offload: bool) -> tuple[float, float]:
 
 def _simulated() -> float:
     """Full TCP segments a second through a simulated wire: as bytes, with every checksum, at both ends."""
-    size = 8 << 20
+    size = 4 << 20
     with Network(seed=1) as net:
         a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
         net.wire(a, b, rate="1 Gbit/s", delay="1 ms", queue="4 MiB")
@@ -239,7 +242,7 @@ def _headers() -> list[Figure]:
 def measure(seconds: float) -> list[Figure]:
     """All figures; those over a TAP only where this machine can make one."""
     figures = _headers()
-    segments = max(_simulated() for _ in range(3))
+    segments = max(_simulated() for _ in range(2 * ROUNDS))
     figures.append(Figure("simulated segments", segments, "1/s", 15_000))
     figures.append(Figure("speed left by events that nobody hears", _unheard(segments), "%", 99))
     try:
@@ -248,9 +251,13 @@ def measure(seconds: float) -> list[Figure]:
         print(f"no TAP here, so nothing is measured over one: {error}", file=sys.stderr)
         return figures
     for kind, offload, floor in (("wire-like", False, 0.4), ("offload", True, 0.2)):
-        bare = _bare_rates(seconds, offload)
-        rates = _tap_rates(seconds, offload)
-        for way, loop, stack in zip(("in", "out"), bare, rates, strict=True):
+        rounds = [
+            (_bare_rates(seconds / ROUNDS, offload), _tap_rates(seconds / ROUNDS, offload))
+            for _ in range(ROUNDS)
+        ]
+        for at, way in enumerate(("in", "out")):
+            loop = max(bare[at] for bare, _ in rounds)
+            stack = max(tcp[at] for _, tcp in rounds)
             figures.append(Figure(f"{kind} {way}, bare loop", loop, "Gbit/s"))
             figures.append(Figure(f"{kind} {way}, TCP", stack, "Gbit/s"))
             figures.append(Figure(f"{kind} {way}, TCP against the bare loop", stack / loop, "", floor))

@@ -431,17 +431,19 @@ class Socket:
             at_most = patience
         if at_most is not None and deadline is None:
             deadline = driver.now + at_most
+        # Python waits for a socket with a time-out before it makes the call, which so is too late to be told
+        # not to wait.
+        waits = timeout != 0 if timeout is not None else not flags & MSG_DONTWAIT
         while True:
+            if waits and not ready():  # asked without the lock, for that costs; under it again, to be certain
+                left = None if deadline is None else max(deadline - driver.now, 0)
+                if not driver.block(ready, [waiters], left, what):
+                    raise error(errno.EAGAIN) if patience else TimeoutError("timed out")
             with driver:
                 if ready():
                     return act()
-            # Python waits for a socket with a time-out before it makes the call, which so is too late to be
-            # told not to wait.
-            if timeout == 0 or (timeout is None and flags & MSG_DONTWAIT):
+            if not waits:
                 raise error(errno.EAGAIN)
-            left = None if deadline is None else max(deadline - driver.now, 0)
-            if not driver.block(ready, [waiters], left, what):
-                raise error(errno.EAGAIN) if patience else TimeoutError("timed out")
 
     def _call(self, name: str, **fields: int | str) -> None:
         """What follows is caused by this call of the program's."""

@@ -251,4 +251,5 @@ class Reassembly:
 
     def wants_update(self) -> bool:
         # While the peer has half of it left, the next ordinary ACK says it in time.
-        return not self.finished and self._possible() > 2 * self.rcv_wnd
+        few = 2 * self.rcv_wnd
+        return few < self._limit and not self.finished and self._possible() > few
