@@ -31,8 +31,8 @@ from labstack.network import Network
 SECONDS = 2.0
 """How long each rate over the TAP is measured, all rounds together."""
 ROUNDS = 4
-"""The loop and the stack take turns, so that what disturbs a shared machine meets both; the best round of each
-counts."""
+"""The loop and the stack take turns, so that what disturbs a shared machine meets both; the best round
+of each counts."""
 PAYLOAD = 1460
 FRAMES = 2_000
 
