@@ -42,12 +42,13 @@ def walls(chapter: dict[str, Any]) -> ModuleType:
 @pytest.fixture(params=["root", "user"])
 def two(request: pytest.FixtureRequest, walls: ModuleType) -> Iterator[Any]:
     """Two real programs: behind walls that root may put up, or anybody in a user namespace."""
-    before = walls._OWN if request.param == "root" else walls._AS_USER
-    pair = walls.Two(before)
+    if request.param == "root" and os.geteuid() != 0:
+        pytest.skip("only root may do without a user namespace")
+    pair = walls.Two(walls._OWN if request.param == "root" else walls._AS_USER)
     try:
         pair.talk({})
     except RuntimeError as error:
-        if os.environ.get("CI", "").lower() in {"1", "true"} and os.geteuid() == 0:
+        if os.environ.get("CI", "").lower() in {"1", "true"}:
             pytest.fail(f"CI is to run these tests, but {error}")
         pytest.skip(str(error))
     yield pair

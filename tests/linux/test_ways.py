@@ -53,8 +53,8 @@ def test_as_an_ordinary_user(place: Path) -> None:
         (place / name).mkdir()
     os.chown(place / "home", NOBODY, NOBODY)
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "labstack", place / "tree/labstack", ignore=ignore)
-    shutil.copytree(ROOT / "tests/linux", place / "tree/tests/linux", ignore=ignore)
+    for name in ("labstack", "book", "tests/linux", "tests/book"):
+        shutil.copytree(ROOT / name, place / "tree" / name, ignore=ignore)
     for name in ("pyproject.toml", "tests/conftest.py"):
         shutil.copy(ROOT / name, place / "tree" / name)
     packages = next(path for path in map(Path, sys.path) if (path / "pytest").is_dir())
@@ -65,7 +65,7 @@ def test_as_an_ordinary_user(place: Path) -> None:
         uid=NOBODY,
         ci=os.environ.get("CI", ""),
         version="{}.{}".format(*sys.version_info[:2]),
-        tests="tests/linux/test_peer.py tests/linux/test_tap.py",
+        tests="tests/linux/test_peer.py tests/linux/test_tap.py tests/book/test_walls.py",
     )
     run = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script]
     done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=250)
