@@ -31,10 +31,10 @@ from labstack.sockets.socket import (
     Socket,
     error,
 )
+from labstack.transport.ports import Binding
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion.names import CONTROLS, name_of
 from labstack.transport.tcp.connection import Connection
-from labstack.transport.tcp.layer import Binding
 from labstack.transport.tcp.listener import Listener
 from labstack.transport.tcp.states import CAN_RECEIVE, CAN_SEND, State
 

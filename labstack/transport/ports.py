@@ -7,8 +7,10 @@ that a blind attacker has to guess it (RFC 6056 §3.3.1).
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from dataclasses import dataclass
 
+from labstack.core.addresses import ANY, IPAddress
 from labstack.core.randomness import Stream, below
 
 FIRST_EPHEMERAL = 49152
@@ -24,3 +26,53 @@ def pick_ephemeral(random: Stream, is_free: Callable[[int], bool]) -> int:
         if is_free(port):
             return port
     raise OSError(errno.EADDRINUSE, f"all {count} ephemeral ports are in use: close some connections")
+
+
+def apart(one: IPAddress, other: IPAddress) -> bool:
+    """Two sockets at these local addresses never get the same packet; 0.0.0.0 stands for every own one."""
+    return one != other and ANY not in (one, other)
+
+
+@dataclass(slots=True, eq=False)
+class Binding:
+    """A local address and port that a socket holds."""
+
+    address: IPAddress
+    port: int
+    reuse: bool
+    listening: bool = False
+
+
+class PortTable:
+    """The ports that one transport's sockets hold. `where` names a port in errors: "TCP port {} of a"."""
+
+    def __init__(self, where: str, random: Stream) -> None:
+        self._where = where
+        self._random = random
+        self._taken: dict[int, list[Binding]] = {}
+
+    def pick(self, is_free: Callable[[int], bool]) -> int:
+        """An ephemeral port that nobody holds and that `is_free` agrees to. Raises OSError (EADDRINUSE)."""
+        return pick_ephemeral(self._random, lambda port: port not in self._taken and is_free(port))
+
+    def take(self, address: IPAddress, port: int, reuse: bool, busy: Container[int]) -> Binding:
+        """Hold a port (0: any free one) that is not `busy`. `reuse`: share it with others that reuse it and
+        do not listen. Raises OSError (EADDRINUSE)."""
+        if port == 0:
+            port = self.pick(lambda port: port not in busy)
+        for other in self._taken.get(port, ()):
+            if not apart(address, other.address) and not (reuse and other.reuse and not other.listening):
+                raise OSError(errno.EADDRINUSE, f"{self._where.format(port)} is in use")
+        if port in busy:
+            raise OSError(errno.EADDRINUSE, f"{self._where.format(port)} still has connections")
+        binding = Binding(address, port, reuse)
+        self._taken.setdefault(port, []).append(binding)
+        return binding
+
+    def release(self, binding: Binding) -> None:
+        """Give a port back."""
+        shared = self._taken.get(binding.port, [])
+        if binding in shared:
+            shared.remove(binding)
+        if not shared:
+            self._taken.pop(binding.port, None)

@@ -19,7 +19,7 @@ from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import PROTO_UDP
 from labstack.headers.udp import UDP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
-from labstack.transport.ports import pick_ephemeral
+from labstack.transport.ports import apart, pick_ephemeral
 
 NO_PORT = Rule("udp.no_port", "no program on this host has that port", "RFC 1122 §4.1.3.1")
 QUEUE_FULL = Rule(
@@ -138,8 +138,7 @@ class Udp:
         if port == 0:
             port = pick_ephemeral(self._random, lambda p: p not in self.endpoints)
         for other in self.endpoints.get(port, ()):
-            apart = address != other.local[0] and ANY not in (address, other.local[0])
-            if not apart and not (reuse and other.reuse):
+            if not apart(address, other.local[0]) and not (reuse and other.reuse):
                 raise OSError(errno.EADDRINUSE, f"UDP port {port} of {self.node.name} is in use")
         endpoint = UdpEndpoint(self, (address, port))
         endpoint.reuse = reuse

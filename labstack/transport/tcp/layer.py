@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import blake2s
 
 from labstack.core.addresses import ANY, IPAddress
@@ -24,7 +23,7 @@ from labstack.headers.ipv4 import PROTO_TCP
 from labstack.headers.tcp import ACK, FIN, RST, SYN, Options, verify
 from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
-from labstack.transport.ports import pick_ephemeral
+from labstack.transport.ports import Binding, PortTable
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.agreement import DEFAULT_MSS
 from labstack.transport.tcp.config import TcpConfig
@@ -39,16 +38,6 @@ Place = tuple[IPAddress, int]
 """An address and a port; the address 0.0.0.0 stands for every own one."""
 FourTuple = tuple[IPAddress, int, IPAddress, int]
 """Own address and port, the peer's address and port."""
-
-
-@dataclass(slots=True, eq=False)
-class Binding:
-    """A local address and port that a socket holds; the address 0.0.0.0 stands for every own one."""
-
-    address: IPAddress
-    port: int
-    reuse: bool
-    listening: bool = False
 
 
 def find_socket(
@@ -87,9 +76,8 @@ class Tcp:
         self.connections: dict[FourTuple, Connection] = {}
         self.listeners: dict[Place, Listener] = {}
         self._find = find
-        self._bindings: dict[int, list[Binding]] = {}
         self._time_wait: OrderedDict[FourTuple, Connection] = OrderedDict()
-        self._random_port = node.random("tcp.port")
+        self._ports = PortTable(f"TCP port {{}} of {node.name}", node.random("tcp.port"))
         draw = node.random("tcp.isn")
         self._secret = bytes(below(draw, 256) for _ in range(16))
         draw = node.random("tcp.cookie")
@@ -111,10 +99,7 @@ class Tcp:
         if address == ANY:
             address = self.network.source_for(peer[0])
         if port == 0:
-            port = pick_ephemeral(
-                self._random_port,
-                lambda p: p not in self._bindings and (address, p, *peer) not in self.connections,
-            )
+            port = self._ports.pick(lambda p: (address, p, *peer) not in self.connections)
         name = (address, port, *peer)
         if name in self.connections:
             raise OSError(errno.EADDRINUSE, f"{address}:{port} is connected to {peer[0]}:{peer[1]} already")
@@ -134,26 +119,11 @@ class Tcp:
         if address != ANY and not self.network.is_own(address):
             raise OSError(errno.EADDRNOTAVAIL, f"{address} is no address of {self.node.name}")
         busy = set() if reuse and port else {own_port for _, own_port, _, _ in self.connections}
-        if port == 0:
-            port = pick_ephemeral(self._random_port, lambda p: p not in self._bindings and p not in busy)
-        shared = self._bindings.get(port, [])
-        for other in shared:
-            apart = address != other.address and ANY not in (address, other.address)
-            if not apart and not (reuse and other.reuse and not other.listening):
-                raise OSError(errno.EADDRINUSE, f"TCP port {port} of {self.node.name} is in use")
-        if port in busy:
-            raise OSError(errno.EADDRINUSE, f"TCP port {port} of {self.node.name} still has connections")
-        binding = Binding(address, port, reuse)
-        self._bindings.setdefault(port, []).append(binding)
-        return binding
+        return self._ports.take(address, port, reuse, busy)
 
     def release(self, binding: Binding) -> None:
         """Give a port back. Its connections go on."""
-        shared = self._bindings.get(binding.port, [])
-        if binding in shared:
-            shared.remove(binding)
-        if not shared:
-            self._bindings.pop(binding.port, None)
+        self._ports.release(binding)
 
     def listen(self, binding: Binding, backlog: int, config: TcpConfig | None = None) -> Listener:
         """Listen at a bound port. Raises OSError (EADDRINUSE) if someone does already."""

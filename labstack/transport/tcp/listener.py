@@ -18,7 +18,8 @@ from labstack.transport.tcp.connection import Connection
 from labstack.transport.tcp.states import State
 
 if TYPE_CHECKING:
-    from labstack.transport.tcp.layer import Binding, Tcp
+    from labstack.transport.ports import Binding
+    from labstack.transport.tcp.layer import Tcp
 
 
 class Listener:

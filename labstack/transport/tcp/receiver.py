@@ -19,9 +19,9 @@ from operator import itemgetter
 from typing import Protocol
 
 from labstack.core.checksum import Buffer
+from labstack.core.ring import Ring
 from labstack.core.seq import seq_add, seq_le, seq_sub
 from labstack.transport.tcp.config import TcpConfig
-from labstack.transport.tcp.ring import Ring
 
 MAX_SHIFT = 14
 MAX_FIELD = 65535

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from labstack.core.checksum import Buffer
+from labstack.core.ring import Ring
 from labstack.core.seq import seq_add, seq_le, seq_lt, seq_sub
 from labstack.transport.tcp.config import TcpConfig
-from labstack.transport.tcp.ring import Ring
 
 
 @dataclass(slots=True)
