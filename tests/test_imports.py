@@ -41,7 +41,8 @@ CLOCKS = {"threading", "_thread", "asyncio", "time", "concurrent"}
 DRAWING = {"matplotlib", "pandas", "scapy", "ipywidgets", "IPython"}  # for observe, and only when it draws
 
 LONGEST_FILE = 600  # lines of any kind
-BUDGETS = {"labstack": 18_000, "labstack/transport/tcp": 3_000}  # lines of code
+BUDGETS = {"labstack": 18_000, "labstack/transport/tcp": 3_000, "labstack/grading": 1_000}  # lines of code
+APART = "labstack/grading/"  # who reads the stack does not read the labs' judge: it has a budget of its own
 
 MUTABLE_CALLS = {"dict", "list", "set", "bytearray", "deque", "defaultdict", "OrderedDict", "Counter"}
 MUTATORS = {"append", "add", "update", "setdefault", "pop", "popitem", "clear", "extend", "insert", "remove",
@@ -252,7 +253,8 @@ def every_file_can_be_finished(modules: list[Module]) -> Iterator[str]:
 
 def the_whole_fits_its_budget(modules: list[Module]) -> Iterator[str]:
     for folder, most in BUDGETS.items():
-        lines = sum(lines_of_code(m) for m in modules if m.where.startswith(f"{folder}/"))
+        inside = [m for m in modules if m.where.startswith(f"{folder}/")]
+        lines = sum(lines_of_code(m) for m in inside if m.where.startswith(APART) == (f"{folder}/" == APART))
         if lines > most:
             yield f"{folder}/ has {lines:,} lines of code, over {most:,}: the design is wrong somewhere."
 
