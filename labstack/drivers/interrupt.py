@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+# Not `signal`, whose functions look for an enum's member behind every handler and find none, by exceptions:
+# 20 µs a time, and every wait of a program would pay it.
+import _signal  # type: ignore[import-not-found]
 import ctypes
-import signal
 import sys
 import threading
 import time
@@ -24,25 +26,25 @@ class interruptible:
 
     __slots__ = ("_before", "_handler")
 
-    def __init__(self, handler: Callable[..., None] = signal.default_int_handler) -> None:
+    def __init__(self, handler: Callable[..., None] = _signal.default_int_handler) -> None:
         self._handler = handler
 
     def __enter__(self) -> None:
         self._before: object = None
         asyncio = sys.modules.get("asyncio")
         in_notebook = asyncio is not None and asyncio._get_running_loop() is not None
-        if not in_notebook and self._handler is signal.default_int_handler:
+        if not in_notebook and self._handler is _signal.default_int_handler:
             return  # the ordinary case, and the cheapest: Python's own handler does it
         if threading.current_thread() is not threading.main_thread():
             return
-        before = signal.getsignal(signal.SIGINT)
-        if before is signal.default_int_handler or (in_notebook and before is not None):
+        before = _signal.getsignal(_signal.SIGINT)
+        if before is _signal.default_int_handler or (in_notebook and before is not None):
             self._before = before
-            signal.signal(signal.SIGINT, self._handler)
+            _signal.signal(_signal.SIGINT, self._handler)
 
     def __exit__(self, *exc: object) -> None:
         if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]
+            _signal.signal(_signal.SIGINT, self._before)
 
 
 def raise_later(
