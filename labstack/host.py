@@ -27,7 +27,7 @@ from labstack.link.arp import Arp, ArpCache, Cache
 from labstack.link.ethernet import Interface, Watcher
 from labstack.physical.device import Device
 from labstack.sockets import compat
-from labstack.sockets.kinds import open_socket
+from labstack.sockets.kinds import adopt, open_socket
 from labstack.sockets.raw import Raw
 from labstack.sockets.selector import Selector
 from labstack.sockets.socket import Socket
@@ -91,6 +91,7 @@ class Host:
         self.watchers: list[Watcher] = []
         self.arps: dict[str, Arp] = {}
         self.sockets: MutableMapping[int, Socket] = WeakValueDictionary()
+        self.detached: dict[int, Socket] = {}
         self.ip = IPv4(self.node, routing_table(), forwarding=forwarding, header=ip_header)
         self.icmp = ICMP(self.node, self.ip)
         self.udp = Udp(self.node, self.ip)
@@ -187,6 +188,10 @@ class Host:
             new.close()
             raise
         return new
+
+    def adopt(self, fileno: int) -> Socket:
+        """The open socket with this number, as a new object. Raises OSError (EBADF) if there is none."""
+        return adopt(self, fileno)
 
     def selector(self) -> Selector:
         """A selector, to wait for many of this host's sockets at once."""

@@ -25,8 +25,9 @@ class FairLock:
         self._lock: Any = threading.RLock()
         self._gate = threading.Lock()
 
-    def __enter__(self) -> None:
-        held = self._lock._is_owned()
+    def __enter__(self) -> bool:
+        """Take it; whether the caller had it already."""
+        held: bool = self._lock._is_owned()
         try:
             if held:
                 self._lock.acquire()
@@ -40,6 +41,7 @@ class FairLock:
             except RuntimeError:
                 pass  # it was not ours yet
             raise
+        return held
 
     @property
     def __exit__(self) -> Callable[..., None]:

@@ -211,14 +211,25 @@ class RealTime:
     # --- the lock -------------------------------------------------------------------------------------------
 
     def __enter__(self) -> RealTime:
-        self._lock.__enter__()
-        if self._error or self._died or self._closed:
-            try:
+        """Begin a call: whoever comes finds done what is due by now. So what a host sends to itself has
+        arrived when the sender looks again, as on any machine."""
+        held = self._lock.__enter__()
+        try:  # at once: Ctrl-C may strike at the next call of anything
+            if self._error or self._died or self._closed:
                 self._raise_what_happened()
-            except BaseException:
-                self._lock.__exit__()
-                raise
+            if not held and self._heap and self._heap[0][0] <= monotonic_ns():
+                self._catch_up()
+        except BaseException:
+            self._lock.__exit__()
+            raise
         return self
+
+    def _catch_up(self) -> None:
+        self._interrupted = False
+        with interruptible(self._on_interrupt):
+            self._turn([])
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     @property
     def __exit__(self) -> Callable[..., None]:
@@ -424,17 +435,19 @@ class RealTime:
     def _turn(self, ready: list[int]) -> None:
         """Handle what is ready, then what is due; then let those go on who waited for it."""
         self._worker = get_ident()
-        for fileno in ready:
-            drain = self._devices.get(fileno)
-            if drain is not None:
-                try:
-                    drain()
-                except Exception as error:
-                    self._drain_failed(fileno, error)
-        self._run_due()
-        self._worker = 0
-        while self._woken:
-            self._woken.pop().signal.release()
+        try:
+            for fileno in ready:
+                drain = self._devices.get(fileno)
+                if drain is not None:
+                    try:
+                        drain()
+                    except Exception as error:
+                        self._drain_failed(fileno, error)
+            self._run_due()
+        finally:
+            self._worker = 0
+            while self._woken:
+                self._woken.pop().signal.release()
 
     def _run_due(self) -> None:
         """Run the timers due by now; those that they set for "at once" wait for the next turn, after new

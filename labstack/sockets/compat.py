@@ -29,6 +29,7 @@ import time
 from _thread import allocate_lock
 from collections.abc import Callable
 from contextvars import ContextVar
+from socket import fromfd as os_fromfd
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -53,6 +54,8 @@ class Machine(Stack, Protocol):
     def socket(
         self, type: int = posix.SOCK_STREAM, proto: int = 0, family: int = posix.AF_INET
     ) -> Socket: ...
+
+    def adopt(self, fileno: int) -> Socket: ...
 
     def selector(self) -> Selector: ...
 
@@ -152,6 +155,7 @@ PATCH = Patch()
 def replacements() -> list[tuple[Any, str, object]]:
     """All that is replaced: in which module or class, by which name, by what. Made once, before anything is
     replaced, so that who kept one of them finds the same again."""
+    import _thread
     import asyncio
     import queue
     import socketserver
@@ -162,6 +166,7 @@ def replacements() -> list[tuple[Any, str, object]]:
 
     found: list[tuple[Any, str, object]] = [
         (posix, "socket", either(posix.socket, _socket, (Socket, tls.TLSSocket))),
+        (posix, "fromfd", _either(posix.fromfd, fromfd)),
         (posix, "socketpair", _either(posix.socketpair, socketpair)),
         (posix, "gethostname", _either(posix.gethostname, lambda host: host.name)),
         (posix, "gethostbyname", _either(posix.gethostbyname, lambda host, name: str(host.resolve(name)))),
@@ -194,6 +199,7 @@ def replacements() -> list[tuple[Any, str, object]]:
             "run",
             _either(asyncio.run, lambda host, *args, **options: aio.run_nested(run, *args, **options)),
         ),
+        (_thread, "start_new_thread", _either(_thread.start_new_thread, compat_threads.start_new_thread)),
         *compat_threads.replacements(threading, queue),
     ]
     clocks: dict[str, Callable[[Machine], float]] = {
@@ -260,13 +266,22 @@ def _socket(
     host: Machine, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None
 ) -> Socket | None:
     """`socket.socket(…)` on a host; None for what is no matter of the network."""
-    if fileno is not None or family not in (-1, posix.AF_INET, posix.AF_INET6, AF_PACKET):
+    if fileno is not None:
+        return host.adopt(fileno) if fileno in host.sockets else None
+    if family not in (-1, posix.AF_INET, posix.AF_INET6, AF_PACKET):
         return None
     kind = posix.SOCK_STREAM if type == -1 else type
     plain = kind & ~(posix.SOCK_NONBLOCK | posix.SOCK_CLOEXEC)
     new = host.socket(plain, max(proto, 0), posix.AF_INET if family == -1 else family)
-    new.settimeout(0.0 if kind & posix.SOCK_NONBLOCK else posix.getdefaulttimeout())
+    if kind & posix.SOCK_NONBLOCK:
+        new.setblocking(False)
     return new
+
+
+def fromfd(host: Machine, fd: int, *kind: int) -> Any:
+    """`socket.fromfd`: a copy of the host's socket with this number, or of the machine's."""
+    ours = host.sockets.get(fd)
+    return ours.dup() if ours is not None else os_fromfd(fd, *kind)
 
 
 def socketpair(host: Machine, *args: object) -> tuple[Socket, Socket]:

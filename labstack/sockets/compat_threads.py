@@ -7,9 +7,11 @@ real time a thread is a thread, and only carries its host along.
 
 from __future__ import annotations
 
+import functools
 import math
 import selectors
 from _thread import allocate_lock
+from _thread import start_new_thread as os_start_new_thread
 from collections.abc import Callable, Iterable
 from select import POLLIN, POLLNVAL, POLLOUT, POLLPRI
 from select import poll as os_poll
@@ -214,6 +216,22 @@ class _Beside:
     def is_alive(self, thread: Any) -> bool:
         program: Program | None = getattr(thread, "_program", None)
         return not program.done if program is not None else self._is_alive(thread)
+
+
+def start_new_thread(host: Machine, function: Callable[..., object], args: Any, kwargs: Any = None) -> int:
+    """`_thread.start_new_thread`, of which `threading` is made, and which some programs call themselves."""
+    run = functools.partial(function, *args, **(kwargs or {}))
+    if not host.driver.virtual:
+        return os_start_new_thread(compat.on(host, run), ())
+    program: Any = host.spawn(_until_exit, run, name=getattr(function, "__name__", "thread"))
+    return int(program._thread.ident)
+
+
+def _until_exit(run: Callable[[], object]) -> None:
+    try:
+        run()
+    except SystemExit:
+        pass  # how such a thread ends itself
 
 
 def replacements(threading: ModuleType, queue: ModuleType) -> list[tuple[Any, str, object]]:

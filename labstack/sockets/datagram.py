@@ -21,6 +21,7 @@ from labstack.core.events import Rule
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import IPv4 as IPv4Header
 from labstack.internet.layer import Trouble
+from labstack.sockets.options import c_int
 from labstack.sockets.socket import LOOPBACK, MSG_OOB, MSG_PEEK, MSG_TRUNC, Address, Socket, error
 from labstack.transport.udp import ERRNO, OVERHEAD, QUEUE
 
@@ -235,7 +236,7 @@ class DatagramSocket(Socket):
     def shutdown(self, how: int) -> None:
         """Nothing is sent, but calls return: `recv` with b"", `send` with EPIPE."""
         self._check_open()
-        if how not in (posix.SHUT_RD, posix.SHUT_WR, posix.SHUT_RDWR):
+        if c_int(how) not in (posix.SHUT_RD, posix.SHUT_WR, posix.SHUT_RDWR):
             raise error(errno.EINVAL)
         endpoint = self._endpoint
         if endpoint is None or endpoint.peer is None:

@@ -46,3 +46,12 @@ def open_socket(
         case _:
             number = errno.EINVAL
     raise OSError(number, os.strerror(number))
+
+
+def adopt(stack: Stack, fileno: int) -> Socket:
+    """The open socket with this number, as a new object. Raises OSError (EBADF) if there is none."""
+    found = stack.sockets.get(fileno)
+    if found is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    stack.detached.pop(fileno, None)
+    return found._again()

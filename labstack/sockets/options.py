@@ -100,7 +100,7 @@ def decode(option: Option, value: int | Buffer) -> int:
     """The value as one number: a flag or size; for SO_LINGER the seconds, or NO_LINGER; for a time,
     nanoseconds. Raises OSError (EINVAL)."""
     size = struct.calcsize(option.format)
-    packed = struct.pack("i", _in_range(value)) if isinstance(value, int) else bytes(value)
+    packed = struct.pack("i", c_int(value)) if isinstance(value, int) else bytes(value)
     if len(packed) < size:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     first, *rest = struct.unpack(option.format, packed[:size])
@@ -119,13 +119,14 @@ def decode(option: Option, value: int | Buffer) -> int:
 
 def decode_text(value: int | Buffer) -> str:
     """The value as a text, which ends at the first zero byte. Raises OSError (EINVAL) for an empty one."""
-    packed = struct.pack("i", _in_range(value)) if isinstance(value, int) else bytes(value)
+    packed = struct.pack("i", c_int(value)) if isinstance(value, int) else bytes(value)
     if not packed:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     return packed.split(b"\0")[0].decode("latin-1")
 
 
-def _in_range(value: int) -> int:
+def c_int(value: int) -> int:
+    """The number, if a C int can be it. Raises OverflowError."""
     if not -BIG - 1 <= value <= BIG:
         raise OverflowError("signed integer is greater than maximum" if value > 0 else "too small an integer")
     return value

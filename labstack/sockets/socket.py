@@ -13,6 +13,7 @@ of the book.
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import socket as posix
 from collections.abc import Callable, Iterable
@@ -42,7 +43,6 @@ MSG_TRUNC = int(posix.MSG_TRUNC)
 MSG_OOB = int(posix.MSG_OOB)
 
 LOOPBACK = IPv4Address(b"\x7f\0\0\1")
-PIECE = 8192
 
 T = TypeVar("T")
 Address = tuple[str, int]
@@ -67,7 +67,8 @@ class Socket:
         self._stack = stack
         self._driver = stack.driver
         self._fileno = stack.next_fileno()
-        self._timeout: float | None = None
+        self._timeout = posix.getdefaulttimeout()
+        self._inheritable = False
         self._settings: dict[str, int] = {}
         """What `setsockopt` has set, by the option's name."""
         self._read_shut = False
@@ -119,11 +120,12 @@ class Socket:
         return self._timeout
 
     def get_inheritable(self) -> bool:
-        """Never: a process that is started shares no sockets with this one."""
-        return False
+        """What `set_inheritable` was told: False, if nothing."""
+        return self._inheritable
 
     def set_inheritable(self, inheritable: bool) -> None:
-        """Accepted, and without effect."""
+        """Remembered, and without effect: a process that is started shares no sockets with this one."""
+        self._inheritable = bool(inheritable)
 
     def getsockname(self) -> Address:
         """Its own address and port; ("0.0.0.0", 0) before it has one."""
@@ -250,7 +252,12 @@ class Socket:
         address: Address | None = None,
     ) -> int:
         """Send the buffers one behind the other, as one piece. There is no ancillary data: EINVAL."""
-        if list(ancdata):
+        items = list(ancdata)
+        for item in items:
+            if not isinstance(item, tuple) or len(item) != 3:
+                raise TypeError("[sendmsg() ancillary data] expected a tuple of 3 values")
+            operator.index(item[0]), operator.index(item[1]), memoryview(item[2])
+        if items:
             raise error(errno.EINVAL)
         data = b"".join(memoryview(part).cast("B") for part in buffers)
         return self.send(data, flags) if address is None else self._send_to(data, flags, address)
@@ -258,21 +265,14 @@ class Socket:
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
         """Send a file from `offset` on, to its end or `count` bytes; how many that were. The file then stands
         behind the last of them."""
-        if self.type != posix.SOCK_STREAM:
-            raise ValueError("only SOCK_STREAM type sockets are supported")
-        if self._timeout == 0:
-            raise ValueError("non-blocking sockets are not supported")
-        if "b" not in getattr(file, "mode", "b"):
-            raise ValueError("file should be opened in binary mode")
-        if count is not None and count <= 0:
-            raise ValueError(f"count must be a positive integer (got {count!r})")
-        if offset:
-            file.seek(offset)
-        sent = 0
-        while piece := file.read(PIECE if count is None else min(PIECE, count - sent)):
-            self.sendall(piece)
-            sent += len(piece)
-        return sent
+        return self._sendfile_use_send(file, offset, count)
+
+    # Python's own: reads and sends. With sendfile(2), the system would write into a descriptor.
+    def _sendfile_use_send(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
+        return posix.socket._sendfile_use_send(self, file, offset, count)  # type: ignore[attr-defined, no-any-return]
+
+    def _check_sendfile_params(self, *params: Any) -> None:
+        posix.socket._check_sendfile_params(self, *params)  # type: ignore[attr-defined]
 
     def _send_to(self, data: Buffer, flags: int, address: Address) -> int:
         raise NotImplementedError
@@ -309,7 +309,7 @@ class Socket:
     ) -> tuple[bytes, list[Any], int, Address | None]:
         """`recvfrom` with flags: (data, no ancillary data, flags, sender). The flag MSG_TRUNC says that the
         datagram was longer."""
-        if bufsize < 0:
+        if bufsize < 0 or ancbufsize < 0:
             raise ValueError("negative buffer size in recvmsg()")
         data, sender, told = self._receive(bufsize, flags)
         return data, [], told, sender
@@ -318,7 +318,9 @@ class Socket:
         self, buffers: Iterable[bytearray | memoryview], ancbufsize: int = 0, flags: int = 0
     ) -> tuple[int, list[Any], int, Address | None]:
         """`recvmsg` into several buffers, one after the other."""
-        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        if ancbufsize < 0:
+            raise ValueError("invalid ancillary data buffer length")
+        views = [_writable(buffer) for buffer in buffers]
         data, sender, told = self._receive(sum(map(len, views)), flags)
         return _copy(data, views), [], told, sender
 
@@ -327,7 +329,7 @@ class Socket:
         raise NotImplementedError
 
     def _room_in(self, buffer: bytearray | memoryview, nbytes: int) -> memoryview:
-        view = memoryview(buffer).cast("B")
+        view = _writable(buffer)
         if nbytes < 0:
             raise ValueError("negative buffersize in recv_into")
         if nbytes > len(view):
@@ -353,17 +355,33 @@ class Socket:
         new = copy(self)
         new._fileno = self._stack.next_fileno()
         new._io_refs = 0
-        new._close_wanted = False
+        new._close_wanted = new._inheritable = False
         self._copies[0] += 1
         self._stack.sockets[new._fileno] = new
         return new
 
     def detach(self) -> int:
-        """Not possible: raises OSError (EOPNOTSUPP)."""
-        raise OSError(
-            errno.EOPNOTSUPP,
-            "a labstack socket has no descriptor of the system's to give away: pass the socket itself",
-        )
+        """Close this object, but not what is below it: that waits under its number, which is returned, until
+        `host.adopt(number)` or `socket.socket(fileno=number)` takes it up."""
+        number = self.fileno()
+        if not self._closed:
+            self._stack.detached[number] = self._hand_over()
+        return number
+
+    def _hand_over(self) -> Self:
+        """The same socket as another object. This one is closed."""
+        new = self._again()
+        self._closed = self._close_wanted = True
+        return new
+
+    def _again(self) -> Self:
+        """A second object for the same socket: whichever is closed first closes it."""
+        new = copy(self)
+        new._timeout = posix.getdefaulttimeout()
+        new._io_refs = 0
+        new._close_wanted = False
+        self._stack.sockets[self._fileno] = new
+        return new
 
     def close(self) -> None:
         """Let go. What was written is still delivered; files of `makefile` keep the connection open until
@@ -379,7 +397,8 @@ class Socket:
                 self._let_go()
             self._changed.wake()
             self._stack.events.cause = 0
-        self._stack.sockets.pop(self._fileno, None)
+        other = self._stack.sockets.pop(self._fileno, self)
+        other._closed = other._close_wanted = True
 
     def _let_go(self) -> None:
         """Close what is below."""
@@ -482,6 +501,13 @@ class Socket:
         """The same, to send to: every own address is then the loopback."""
         host, port = self._resolve(address, call)
         return LOOPBACK if host == ANY else host, port
+
+
+def _writable(buffer: bytearray | memoryview) -> memoryview:
+    view = memoryview(buffer).cast("B")
+    if view.readonly:
+        raise TypeError(f"read-write bytes-like object needed, not {type(buffer).__name__}")
+    return view
 
 
 def _copy(data: bytes, views: list[memoryview]) -> int:

@@ -28,6 +28,8 @@ class Stack(Protocol):
     driver: Driver
     sockets: MutableMapping[int, Socket]
     """Its open sockets by their `fileno()`."""
+    detached: dict[int, Socket]
+    """Those that `detach` has left without an object of the program's."""
     interfaces: dict[str, Interface]
     watchers: list[Watcher]
     """Who sees the frames of all its interfaces."""

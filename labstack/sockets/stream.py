@@ -21,7 +21,7 @@ from labstack.core.checksum import Buffer
 from labstack.core.clock import Waiters
 from labstack.core.units import MILLISECOND, SECOND
 from labstack.sockets.info import TcpInfo, tcp_info
-from labstack.sockets.options import NO_LINGER
+from labstack.sockets.options import NO_LINGER, c_int
 from labstack.sockets.socket import (
     MSG_DONTWAIT,
     MSG_OOB,
@@ -426,7 +426,7 @@ class StreamSocket(Socket):
     def shutdown(self, how: int) -> None:
         """SHUT_WR sends a FIN behind the last byte. A listener that is shut down listens no more."""
         self._check_open()
-        if how not in (posix.SHUT_RD, posix.SHUT_WR, posix.SHUT_RDWR):
+        if c_int(how) not in (posix.SHUT_RD, posix.SHUT_WR, posix.SHUT_RDWR):
             raise error(errno.EINVAL)
         connection, listener = self._connection, self._listener
         if listener is not None:

@@ -3,6 +3,8 @@
     plain = a.connect(("b", 443))
     tls = context.wrap_socket(plain, server_hostname="b")     # with `context.sslsocket_class = TLSSocket`
 
+From then on the connection is that of `tls`, and `plain` is closed.
+
 Nothing in TLS needs a descriptor. OpenSSL works between two buffers, and the socket fills the one and empties
 the other:
 
@@ -55,14 +57,20 @@ class TLSSocket:
         self.server_hostname = server_hostname
         self.do_handshake_on_connect = do_handshake_on_connect
         self.suppress_ragged_eofs = suppress_ragged_eofs
-        self._sock = sock
+        self._sock = sock._hand_over()
+        self._sock.settimeout(sock._timeout)
         self._session = session
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._header = b""  # what has come of the next record's
         self._left = 0  # bytes of the present record that are still to come
         self._unsent = bytearray()  # encrypted, and not yet taken by the socket
         self._written = 0  # bytes of the program's in `_unsent` whose `write` is still to be repeated
-        self._tls: ssl.SSLObject | None = None
+        self._sslobj: ssl.SSLObject | None = None  # by this name programs ask whether there is TLS
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """What it says that it is: programs ask with `isinstance(…, ssl.SSLSocket)`."""
+        return ssl.SSLSocket
 
     @classmethod
     def _create(
@@ -85,6 +93,13 @@ class TLSSocket:
             raise ValueError("session can only be specified in client mode")
         if context.check_hostname and not server_hostname:
             raise ValueError("check_hostname requires server_hostname")
+        try:
+            sock.getpeername()
+            connected = True
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            connected = False  # it listens, or will connect
         new = cls(
             sock,
             context,
@@ -94,22 +109,17 @@ class TLSSocket:
             suppress_ragged_eofs,
             session,
         )
-        try:
-            sock.getpeername()
-        except OSError as error:
-            if error.errno != errno.ENOTCONN:
+        if connected:
+            try:
+                new._begin()
+            except (OSError, ValueError):
+                new.close()
                 raise
-            return new  # it listens, or will connect
-        try:
-            new._begin()
-        except (OSError, ValueError):
-            new.close()
-            raise
         return new
 
     def _begin(self) -> None:
         """The socket below is connected: begin to speak TLS."""
-        self._tls = self.context.wrap_bio(
+        self._sslobj = self.context.wrap_bio(
             self._incoming, self._outgoing, self.server_side, self.server_hostname, self._session
         )
         if self.do_handshake_on_connect:
@@ -131,7 +141,7 @@ class TLSSocket:
     def connect(self, address: tuple[str, int]) -> None:
         if self.server_side:
             raise ValueError("can't connect in server-side mode")
-        if self._tls is not None:
+        if self._sslobj is not None:
             raise ValueError("attempt to connect already-connected SSLSocket!")
         self._sock.connect(address)
         self._begin()
@@ -179,13 +189,13 @@ class TLSSocket:
         return written
 
     def send(self, data: Any, flags: int = 0) -> int:
-        if self._tls is None:
+        if self._sslobj is None:
             return self._sock.send(data, flags)
         self._no_flags(flags)
         return self.write(data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        if self._tls is None:
+        if self._sslobj is None:
             return self._sock.sendall(data, flags)
         self._no_flags(flags)
         with memoryview(data) as view, view.cast("B") as rest:
@@ -194,7 +204,7 @@ class TLSSocket:
                 at += self.write(rest[at:])
 
     def recv(self, size: int = 1024, flags: int = 0) -> bytes:
-        if self._tls is None:
+        if self._sslobj is None:
             return self._sock.recv(size, flags)
         self._no_flags(flags)
         return bytes(self.read(size))
@@ -202,14 +212,14 @@ class TLSSocket:
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
         with memoryview(buffer) as view:
             size = nbytes or view.nbytes or 1024
-        if self._tls is None:
+        if self._sslobj is None:
             return self._sock.recv_into(buffer, size, flags)
         self._no_flags(flags)
         return int(self.read(size, buffer))
 
     def pending(self) -> int:
         """Bytes that are decrypted already: no selector knows of them."""
-        return self._tls.pending() if self._tls is not None else 0
+        return self._sslobj.pending() if self._sslobj is not None else 0
 
     def makefile(self, mode: str = "r", buffering: int | None = None, **options: Any) -> IOBase:
         return posix.socket.makefile(self, mode, buffering, **options)  # type: ignore[call-overload, no-any-return]
@@ -239,27 +249,28 @@ class TLSSocket:
     recvmsg = recvmsg_into = dup = sendmsg
 
     # --- the end
-    def unwrap(self) -> Socket:
-        """Say in TLS that this is the end, hear it from the peer, and go on without; the socket below."""
-        if self._tls is None:
+    def unwrap(self) -> TLSSocket:
+        """Say in TLS that this is the end, hear it from the peer, and go on without: the same socket, in the
+        clear."""
+        if self._sslobj is None:
             raise ValueError(f"No SSL wrapper around {self}")
-        self._do(self._tls.unwrap)
-        self._tls = None
-        return self._sock
+        self._do(self._sslobj.unwrap)
+        self._sslobj = None
+        return self
 
     def shutdown(self, how: int) -> None:
-        self._tls = None
+        self._sslobj = None
         self._sock.shutdown(how)
 
     def detach(self) -> int:
-        self._tls = None
+        self._sslobj = None
         fileno: int = self.__getattr__("detach")()
         return fileno
 
     def close(self) -> None:
         self._sock.close()
         if self._sock.fileno() < 0:
-            self._tls = None
+            self._sslobj = None
 
     def __enter__(self) -> TLSSocket:
         return self
@@ -269,10 +280,10 @@ class TLSSocket:
 
     # --- how it works
     def _object(self) -> ssl.SSLObject:
-        if self._tls is None:
+        if self._sslobj is None:
             self._sock.getpeername()  # says so if it is not connected, or closed
             raise ValueError("Read or write on closed or unwrapped SSL socket.")
-        return self._tls
+        return self._sslobj
 
     def _do(self, step: Callable[[], T], flush: bool = True) -> T:
         """Take a step of TLS, and carry bytes between it and the socket until the step is done."""
@@ -348,20 +359,20 @@ class TLSSocket:
     # --- what is known
     @property
     def session(self) -> ssl.SSLSession | None:
-        return self._tls.session if self._tls is not None else None
+        return self._sslobj.session if self._sslobj is not None else None
 
     @session.setter
     def session(self, session: ssl.SSLSession | None) -> None:
         self._session = session
-        if self._tls is not None:
-            self._tls.session = session
+        if self._sslobj is not None:
+            self._sslobj.session = session
 
     def __getattr__(self, name: str) -> Any:
         """What TLS knows (`version`, `cipher`, `getpeercert`, …) if there is TLS, and what the socket below
         knows."""
         if name.startswith("__"):
             raise AttributeError(name)
-        tls = self.__dict__.get("_tls")
+        tls = self.__dict__.get("_sslobj")
         if name in KNOWN_BY_TLS:
             nothing = None if name == "session_reused" else _nothing
             return getattr(tls, name) if tls is not None else nothing

@@ -596,3 +596,14 @@ def test_ctrl_c_at_any_moment_leaves_a_driver_that_works() -> None:
     finally:
         program.kill()
     assert (out, err) == ("True True False\n", "")
+
+
+def test_who_comes_finds_done_what_is_due(driver: RealTime) -> None:
+    """What a host sends to itself has arrived when it looks again, whoever else may be busy."""
+    seen: list[int] = []
+    with driver:
+        driver.call_at(driver.now, lambda: seen.append(threading.get_ident()))
+        with driver:
+            assert not seen, "in the middle of a call nothing else happens"
+    with driver:
+        assert seen

@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -22,8 +23,8 @@ from pathlib import Path
 from random import SystemRandom
 
 CLASSES = {
-    "test_socket": r"TCP|UDP(?!LITE|6)|Timeout|FileObject|NonBlocking|Buffer|CreateServer|ContextManager"
-    r"|Sendfile|NetworkConnection|SendAll|Inheritance|Exceptions",
+    "test_socket": r"^(?!.*(UDPLITE|6)).*(TCP|UDP|Timeout|FileObject|NonBlocking|Buffer|CreateServer"
+    r"|ContextManager|Sendfile|NetworkConnection|Inheritance|Exceptions)",
     "test_selectors": "",
     "test_ftplib": "",
     "test_smtplib": "",
@@ -37,10 +38,14 @@ CLASSES = {
     "test_asyncio.test_sslproto": "",
     "test_asyncio.test_sock_lowlevel": "",
 }
-"""The modules, and which of their classes. Of the others in test_socket, each is about a family, a protocol or a
-call of the machine's that the stack does not have."""
+"""The modules, and which of their classes. Of the others in test_socket, each is about a family, a protocol
+or a call of the machine's that the stack does not have."""
 
-RESOURCES = {"test_socketserver": ["network"]}  # so it calls the loopback; in other modules it is the Internet
+RESOURCES = {
+    "test_socketserver": ["network"]
+}  # so it calls the loopback; in other modules it is the Internet
+DESCRIPTORS = 2048
+"""There are tests that use as many as there may be."""
 SECONDS = 20
 """For one test."""
 MODULE_SECONDS = 150
@@ -97,8 +102,8 @@ def share(passed, failed):
 
 
 def run(name, where):
-    """The outcome of each test of a module: "passed", "skipped", or what was wrong; and what was wrong with the
-    module as a whole."""
+    """The outcome of each test of a module: "passed", "skipped", or what was wrong; and what was wrong with
+    the module as a whole."""
     root = str(Path(__file__).resolve().parents[2])
     command = [sys.executable, "-m", "tests.programs.cpython", "--one", name, where]
     with tempfile.TemporaryDirectory() as place:  # the tests leave files where they run
@@ -157,6 +162,7 @@ class Told(unittest.TestResult):
     def _failed(self, test, error):
         if os.environ.get("TRACE"):
             import traceback
+
             traceback.print_exception(*error, file=sys.__stderr__)
         if self.how == "passed":
             self.how = f"{error[0].__name__}: {str(error[1]).strip().splitlines()[:1]}"[:160]
@@ -182,6 +188,7 @@ def one(name, where, pattern=""):
         raise TimeoutError(f"not done after {SECONDS} s")
 
     signal.signal(signal.SIGALRM, too_long)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     support.use_resources = ["cpu", "walltime", *RESOURCES.get(name, ())]
     secrets = SystemRandom()
     here = nullcontext()
@@ -196,9 +203,7 @@ def one(name, where, pattern=""):
         result = Told()
         for group in suite:
             tests = [
-                test
-                for test in group
-                if wanted.search(type(test).__name__) and test_wanted.search(test.id())
+                test for test in group if wanted.search(type(test).__name__) and test_wanted.search(test.id())
             ]
             unittest.TestSuite(tests).run(result)
     print("\nDONE", file=sys.__stdout__, flush=True)

@@ -73,15 +73,16 @@ def test_sockets_and_names(net, two):
 def test_elsewhere_everything_is_the_machines(two):
     before = [getattr(owner, name) for owner, name, _ in replacements()]
     a, b = two
+    call, answer = queue.SimpleQueue(), queue.SimpleQueue()
+    threading.Thread(target=lambda: answer.put(call.get()())).start()  # no host is selected in it
+
+    def elsewhere():
+        call.put(lambda: (socket.socket(), time.time()))
+        return answer.get()
+
     with a:
-        outside = []
-        _thread.start_new_thread(lambda: outside.append((socket.socket(), time.time())), ())
-        deadline = 1000
-        while not outside and deadline:
-            select.select([], [], [], 0)
-            subprocess.run([sys.executable, "-c", ""], check=True)  # waits with the machine's own poll
-            deadline -= 1
-        other, now = outside[0]
+        subprocess.run([sys.executable, "-c", ""], check=True)  # waits with the machine's own poll
+        other, now = elsewhere()
         other.close()
         assert type(other).__module__ == "socket"
         assert now > 1.7e9
@@ -91,6 +92,39 @@ def test_elsewhere_everything_is_the_machines(two):
         assert socket.gethostname() == "a"
     assert [getattr(owner, name) for owner, name, _ in replacements()] == before
     assert socket.gethostname() != "a"
+
+
+def test_threads_of_the_lowest_kind_are_the_hosts_too(net, two):
+    a, b = two
+    b.spawn(echo)
+    got = []
+
+    def ask(name, *, then):
+        with socket.create_connection((name, 7)) as s:
+            s.sendall(b"hello")
+            got.append(s.recv(100))
+        then()
+        got.append("not reached")
+
+    with a:
+        _thread.start_new_thread(ask, ("b",), {"then": _thread.exit})
+        time.sleep(1)
+    assert got == [b"HELLO"]
+
+
+def test_a_socket_by_its_number(two):
+    a, b = two
+    b.spawn(echo)
+    with a:
+        s = socket.create_connection(("b", 7))
+        with socket.fromfd(s.fileno(), socket.AF_INET, socket.SOCK_STREAM) as copy:
+            copy.sendall(b"one")
+        with socket.socket(fileno=s.detach()) as again:
+            assert again.recv(10) == b"ONE"
+        with socket.socket(socket.AF_UNIX) as unix:
+            assert socket.fromfd(unix.fileno(), socket.AF_UNIX, socket.SOCK_STREAM).family == socket.AF_UNIX
+        with pytest.raises(OSError, match="descriptor"):
+            socket.socket(fileno=2_000_000)
 
 
 def test_time_is_the_hosts(net, two):

@@ -114,8 +114,23 @@ def test_unwrap_goes_on_in_the_clear(hosts: tuple[Host, Host]) -> None:
     tls = wrap(contexts()[0], a.connect(("b", 443)), server_hostname="b")
     tls.sendall(b"secret")
     plain = tls.unwrap()
+    assert plain is tls
     plain.sendall(b"public")
     server.join()
+
+
+def test_it_is_the_sockets_heir(hosts: tuple[Host, Host]) -> None:
+    a, b = hosts
+    b.spawn(echo, b)
+    plain = a.connect(("b", 443), timeout=7)
+    number = plain.fileno()
+    tls = wrap(contexts()[0], plain, server_hostname="b")
+    plain.close()
+    assert (plain.fileno(), tls.fileno(), tls.gettimeout()) == (-1, number, 7)
+    assert isinstance(tls, ssl.SSLSocket)
+    assert isinstance(tls, socket.socket)
+    tls.sendall(b"hello")
+    assert tls.recv(10) == b"HELLO"
 
 
 @pytest.mark.parametrize("suppress", [True, False])

@@ -1,6 +1,7 @@
 """Files over sockets, copies of sockets, and waiting for several."""
 
 import io
+import socket
 from selectors import EVENT_READ, EVENT_WRITE
 from socket import (
     SOCK_DGRAM,
@@ -116,7 +117,94 @@ def a_context_closes(w):
 
 @case
 def not_inherited(w):
-    return w.client().get_inheritable()
+    s = w.client()
+    before = s.get_inheritable()
+    s.set_inheritable(True)
+    return before, s.get_inheritable(), s.dup().get_inheritable()
+
+
+@case
+def detached_and_taken_up_by_its_number(w):
+    s, t = w.pair()
+    t.sendall(b"hello")
+    number, told_number = s.fileno(), s.detach()
+    again = told(s.detach)
+    s.close()
+    new = w.adopt(told_number)
+    return told_number == number == new.fileno(), s.fileno(), again, told(s.recv, 1), new.recv(10)
+
+
+@case
+def detached_and_closed(w):
+    s, t = w.pair()
+    w.adopt(s.detach()).close()
+    w.settle()
+    return t.recv(1)
+
+
+@case
+def two_objects_for_one_socket(w):
+    s, _ = w.pair()
+    other = w.adopt(s.fileno())
+    s.close()
+    result = told(other.recv, 1), told(other.setblocking, False)
+    w.sockets.remove(other)  # Python's knows of no closing
+    other.detach()
+    return result
+
+
+@case
+def nobody_has_this_number(w):
+    s = w.client()
+    number = s.fileno()
+    s.close()
+    return told(w.adopt, number)
+
+
+@case
+def the_default_time_out_is_that_of_every_new_socket(w):
+    socket.setdefaulttimeout(5)
+    try:
+        s, t = w.pair()
+        return s.gettimeout(), t.gettimeout(), s.dup().gettimeout(), w.adopt(s.detach()).gettimeout()
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+@each(
+    nothing=object(),
+    two=(0, 0),
+    four=(0, 0, b"", 0),
+    no_level=(object(), 0, b""),
+    no_type=(0, object(), b""),
+    no_data=(0, 0, object()),
+)
+def ancillary_data_that_is_none(w, item):
+    s, _ = w.pair()
+    return told(s.sendmsg, [b"x"], [item])
+
+
+@case
+def room_for_less_than_no_ancillary_data(w):
+    s, _ = w.pair()
+    return told(s.recvmsg, 1, -1), told(s.recvmsg_into, [bytearray(1)], -1)
+
+
+@case
+def into_what_cannot_be_written(w):
+    s, t = w.pair()
+    t.sendall(b"x")
+    return (
+        told(s.recv_into, b"full"),
+        told(s.recvfrom_into, b"full"),
+        told(s.recvmsg_into, [b"full"]),
+        s.recv(1),
+    )
+
+
+@each(stream=SOCK_STREAM, datagram=SOCK_DGRAM)
+def shutting_down_in_a_direction_that_is_no_number(w, kind):
+    return told(w.client(kind).shutdown, 1 << 40), told(w.client(kind).shutdown, None)
 
 
 @case

@@ -98,6 +98,9 @@ class Machine(World):
     def spawn(self, fn, *args):
         return Thread(fn, args)
 
+    def adopt(self, number):
+        return self._keep(socket.socket(fileno=number))
+
     def sleep(self, seconds):
         time.sleep(seconds)
 
@@ -141,6 +144,10 @@ class OnHosts(World):
 
     def spawn(self, fn, *args):
         return self.b.spawn(fn, *args)
+
+    def adopt(self, number):
+        """A client's socket by its number."""
+        return self._keep(self.a.adopt(number))
 
     def sleep(self, seconds):
         self.a.sleep(seconds)
