@@ -27,6 +27,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from time import monotonic_ns
 
@@ -44,6 +45,12 @@ GRACE = 2_000_000
 comes back at once, and two threads that take turns cost more than one."""
 
 _GONE = {errno.EBADF, errno.ENODEV, errno.ENXIO, getattr(errno, "EBADFD", errno.EBADF)}
+
+
+def _after_fork(driver: weakref.ref[RealTime]) -> None:
+    found = driver()
+    if found is not None:
+        found.stay_behind()
 
 
 class Timer:
@@ -151,6 +158,8 @@ class RealTime:
         self._thread = Background(weakref.ref(self))
         self._stop = weakref.finalize(self, Background.stop, self._thread)  # also at the interpreter's exit
         self._thread.start()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=partial(_after_fork, weakref.ref(self)))
 
     # --- the clock ------------------------------------------------------------------------------------------
 
@@ -500,6 +509,18 @@ class RealTime:
             self._error = None
             while self._woken:
                 self._woken.pop().signal.release()
+
+    def stay_behind(self) -> None:
+        """In a process that was forked: the stack stays with the parent. The thread that turned it is not
+        here, and two stacks would take each other's frames."""
+        self._lock = FairLock()  # somebody who is not here may hold the other
+        self._devices.clear()
+        self._heap.clear()
+        self._sleepers.clear()
+        self._leading, self._worker = False, 0
+        self._died = RuntimeError(
+            "this process was forked, and its parent has kept the host: make a new one, or use threads"
+        )
 
     def close(self) -> None:
         """Stop the thread, end every program, forget every call. Raises an error that nobody has been told

@@ -29,6 +29,7 @@ from labstack.core.units import SECOND
 from labstack.sockets import compat
 from labstack.sockets.compat import Machine
 from labstack.sockets.selector import Selector
+from labstack.sockets.socket import Socket
 
 T = TypeVar("T")
 
@@ -204,7 +205,8 @@ class HostLoop(asyncio.SelectorEventLoop):
             for transport in list(self._transports.values()):  # type: ignore[attr-defined]
                 transport.abort()
             for entry in list(self._wakeups._entries.values()):
-                entry.socket.close()
+                if isinstance(entry.socket, Socket):
+                    entry.socket.close()
             self._last_steps()
             for task in asyncio.all_tasks(self):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # it would not end: so be it

@@ -45,8 +45,8 @@ def select(
     failing: Iterable[Any],
     timeout: float | None = None,
 ) -> tuple[list[Any], list[Any], list[Any]]:
-    """`select.select` over sockets of the host; over files of the machine when none of the host's is among
-    them."""
+    """`select.select` over sockets of the host and, in real time, files of the machine; over files alone when
+    none of the host's sockets is among them."""
     asked = [list(reading), list(writing), list(failing)]
     files = [file for files in asked for file in files]
     if any(number(file) < 0 for file in files):
@@ -74,13 +74,13 @@ def select(
 
 
 class Poll:
-    """`select.poll()` under a host. Files of the machine may be in it as well, but are not waited for
-    together with the host's."""
+    """`select.poll()` under a host. Files of the machine may be in it as well; in virtual time they cannot be
+    waited for together with the host's sockets."""
 
     def __init__(self, host: Machine) -> None:
         self._host = host
         self._ours: dict[int, int] = {}
-        self._theirs: set[int] = set()
+        self._theirs: dict[int, int] = {}
         self._os = os_poll()
 
     def register(self, file: Any, mask: int = POLLIN | POLLPRI | POLLOUT) -> None:
@@ -89,7 +89,7 @@ class Poll:
             self._ours[fd] = mask
         else:
             self._os.register(fd, mask)
-            self._theirs.add(fd)
+            self._theirs[fd] = mask
 
     def modify(self, file: Any, mask: int) -> None:
         fd = number(file)
@@ -100,23 +100,21 @@ class Poll:
     def unregister(self, file: Any) -> None:
         fd = number(file)
         if fd in self._theirs:
-            self._theirs.discard(fd)
+            del self._theirs[fd]
             self._os.unregister(fd)
         else:
             del self._ours[fd]
 
     def poll(self, timeout: float | None = None) -> list[tuple[int, int]]:
         """`timeout` in milliseconds; None or less than 0: for ever."""
-        if self._theirs and self._ours:
-            raise ValueError("poll cannot wait for the host's sockets and the machine's files together")
-        if self._theirs:
+        if self._theirs and not self._ours:
             return self._os.poll(timeout)
         gone = [(fd, POLLNVAL) for fd in self._ours if fd not in self._host.sockets]
         if gone:
             return gone
         selector = self._host.selector()
         try:
-            for fd, mask in self._ours.items():
+            for fd, mask in (self._ours | self._theirs).items():
                 event = (selectors.EVENT_READ if mask & POLLIN else 0) | (
                     selectors.EVENT_WRITE if mask & POLLOUT else 0
                 )

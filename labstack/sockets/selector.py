@@ -7,13 +7,16 @@ to, as `epoll(7)` does:
     candidates   perhaps ready: looked at by each `select`. What is ready is reported, and stays here.
     armed        was not ready when last looked at: its socket's `Waiters` make it a candidate again.
 
-So a server with a thousand quiet clients works only for the few that speak. Chapter 26 of the book.
+So a server with a thousand quiet clients works only for the few that speak. In real time the machine's own
+files may be among them: a terminal, a pipe, a UNIX-domain socket. Chapter 26 of the book.
 """
 
 from __future__ import annotations
 
+import errno
 import math
-from collections.abc import Iterator, Mapping
+import select
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
 from typing import TYPE_CHECKING, Any, Protocol
@@ -35,6 +38,14 @@ class HasFileno(Protocol):
 
 FileObject = int | HasFileno
 """A socket of this host, or something around one (a TLS socket), or its `fileno()`."""
+
+
+class Watching(Protocol):
+    """What a driver in real time can do besides: tell when a descriptor of the machine's can be read."""
+
+    def watch(self, fileno: int, drain: Callable[[], object]) -> None: ...
+
+    def unwatch(self, fileno: int) -> None: ...
 
 
 class _Entry:
@@ -70,8 +81,57 @@ class _Entry:
         self.selector._suspect(self)
 
 
+class _MachineFile(_Entry):
+    """One registered file of the machine's. An epoll of its own looks at it, and can itself be read when the
+    file is ready; so the driver can wait for it as for a device."""
+
+    __slots__ = ("_driver", "_epoll", "_number")
+
+    def __init__(self, selector: Selector, driver: Watching, key: SelectorKey) -> None:
+        super().__init__(selector, key.fileobj, key)  # type: ignore[arg-type]
+        self._driver = driver
+        self._epoll = select.epoll()
+        self._number = self._epoll.fileno()
+        try:
+            self._epoll.register(key.fd, 0)
+        except BaseException:
+            self._epoll.close()
+            raise
+
+    def ready(self) -> int:
+        wanted = self.key.events
+        mask = (select.EPOLLIN if wanted & EVENT_READ else 0) | (
+            select.EPOLLOUT if wanted & EVENT_WRITE else 0
+        )
+        try:
+            self._epoll.modify(self.key.fd, mask)
+        except FileNotFoundError:
+            return 0  # the program has closed it
+        # A file at its end, or in trouble, is ready for whatever was asked.
+        return sum(
+            wanted
+            & (
+                (EVENT_READ if came & ~select.EPOLLOUT else 0)
+                | (EVENT_WRITE if came & ~select.EPOLLIN else 0)
+            )
+            for _, came in self._epoll.poll(0)
+        )
+
+    def arm(self) -> None:
+        self._driver.watch(self._number, self._came)
+
+    def _came(self) -> None:
+        self._driver.unwatch(self._number)
+        self.wake()
+
+    def disarm(self) -> None:
+        self._driver.unwatch(self._number)
+        self._epoll.close()
+
+
 class Selector(BaseSelector):
-    """Made by `host.selector()`. Takes this host's sockets only: another machine's are not its to wait for.
+    """Made by `host.selector()`. Takes this host's sockets and, in real time, files of the machine that epoll
+    can wait for. Another host's sockets are not its to wait for.
 
     `woken` wakes when a socket may have become ready: for who waits for several things at once, such as an
     event loop.
@@ -87,20 +147,32 @@ class Selector(BaseSelector):
 
     def register(self, fileobj: FileObject, events: int, data: Any = None) -> SelectorKey:
         """Watch a socket for EVENT_READ, EVENT_WRITE or both. Raises KeyError if it is watched already,
-        ValueError if it is closed or no socket of this host."""
+        ValueError if it is closed or no socket of this host, PermissionError for a file of the machine's that
+        nobody can wait for."""
         _check(events)
         fd = self._number(fileobj)
-        socket = self._stack.sockets.get(fd)
-        # Two machines number their sockets alike: another's with this number is not meant.
-        if socket is None or (isinstance(fileobj, Socket) and fileobj is not socket):
-            raise ValueError(f"Invalid file object: {fileobj!r} is no open socket of {self._stack.node.name}")
         with self._driver:
             if fd in self._entries:
                 raise KeyError(f"{fileobj!r} (FD {fd}) is already registered")
-            entry = _Entry(self, socket, SelectorKey(fileobj, fd, events, data))
+            entry = self._make(SelectorKey(fileobj, fd, events, data))
             self._entries[fd] = entry
             self._suspect(entry)
         return entry.key
+
+    def _make(self, key: SelectorKey) -> _Entry:
+        socket, fileobj = self._stack.sockets.get(key.fd), key.fileobj
+        # Two machines number their sockets alike: another's with this number is not meant.
+        if socket is not None and (fileobj is socket or not isinstance(fileobj, Socket)):
+            return _Entry(self, socket, key)
+        if not self._driver.virtual and not isinstance(fileobj, Socket):
+            driver: Any = self._driver
+            try:
+                return _MachineFile(self, driver, key)
+            except OSError as error:
+                # EINVAL: nothing had the number, so that the epoll itself has it now.
+                if error.errno not in (errno.EBADF, errno.EINVAL):
+                    raise
+        raise ValueError(f"Invalid file object: {fileobj!r} is no open socket of {self._stack.node.name}")
 
     def unregister(self, fileobj: FileObject) -> SelectorKey:
         """Watch it no more. Raises KeyError if it is not watched."""

@@ -607,3 +607,19 @@ def test_who_comes_finds_done_what_is_due(driver: RealTime) -> None:
             assert not seen, "in the middle of a call nothing else happens"
     with driver:
         assert seen
+
+
+def test_a_forked_process_leaves_the_stack_to_its_parent(driver: RealTime) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            driver.block(never, [], SECOND)
+        except RuntimeError as error:
+            os.write(writer, str(error).encode())
+        os._exit(0)
+    assert os.read(reader, 1000).startswith(b"this process was forked")
+    os.waitpid(child, 0)
+    os.close(reader)
+    os.close(writer)
+    assert not driver.block(never, [], MILLISECOND)  # as before
