@@ -227,18 +227,11 @@ class RealTime:
             if self._error or self._died or self._closed:
                 self._raise_what_happened()
             if not held and self._heap and self._heap[0][0] <= monotonic_ns():
-                self._catch_up()
+                self._turn_between(self._turn, [])
         except BaseException:
             self._lock.__exit__()
             raise
         return self
-
-    def _catch_up(self) -> None:
-        self._interrupted = False
-        with interruptible(self._on_interrupt):
-            self._turn([])
-        if self._interrupted:
-            raise KeyboardInterrupt
 
     @property
     def __exit__(self) -> Callable[..., None]:
@@ -312,12 +305,16 @@ class RealTime:
         acknowledgements to another thread."""
         if self._leading or self._worker or self._closed or not (much or monotonic_ns() < self._led_until):
             return
-        self._interrupted = False
-        with interruptible(self._on_interrupt):
-            self._turn_here(list(self._devices))
+        self._turn_between(self._turn_here, list(self._devices))
         if not self._sleepers:  # who waits for frames should not wait for the caller to come again
             self._led_until = monotonic_ns() + GRACE
         self._tell_of_timers()
+
+    def _turn_between(self, turn: Callable[[list[int]], None], ready: list[int]) -> None:
+        """A turn in between the calls of a program. Ctrl-C comes after it."""
+        self._interrupted = False
+        with interruptible(self._on_interrupt):
+            turn(ready)
         if self._interrupted:
             raise KeyboardInterrupt
 

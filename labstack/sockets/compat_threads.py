@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 import math
-import selectors
 from _thread import allocate_lock
 from _thread import start_new_thread as os_start_new_thread
 from collections.abc import Callable, Iterable
 from select import POLLIN, POLLNVAL, POLLOUT, POLLPRI
 from select import poll as os_poll
 from select import select as os_select
+from selectors import EVENT_READ, EVENT_WRITE
 from types import ModuleType
 from typing import Any
 
@@ -55,22 +55,26 @@ def select(
         raise ValueError("timeout must be non-negative")
     if files and not any(number(file) in host.sockets for file in files):
         return os_select(asked[0], asked[1], asked[2], timeout)
-    selector = host.selector()
-    try:
-        events: dict[int, int] = {}
-        for files, event in zip(asked, (selectors.EVENT_READ, selectors.EVENT_WRITE), strict=False):
-            for file in files:
-                events[number(file)] = events.get(number(file), 0) | event
-        for fd, event in events.items():
-            selector.register(fd, event)
-        ready = {key.fd: event for key, event in selector.select(timeout)}
-    finally:
-        selector.close()
+    kinds = (EVENT_READ, EVENT_WRITE)
+    events: dict[int, int] = {}
+    for files, event in zip(asked, kinds, strict=False):
+        for file in files:
+            events[number(file)] = events.get(number(file), 0) | event
+    ready = _wait(host, events, timeout)
     found = [
         [file for file in files if ready.get(number(file), 0) & event]
-        for files, event in zip(asked, (selectors.EVENT_READ, selectors.EVENT_WRITE), strict=False)
+        for files, event in zip(asked, kinds, strict=False)
     ]
     return found[0], found[1], []
+
+
+def _wait(host: Machine, events: dict[int, int], timeout: float | None) -> dict[int, int]:
+    """Which of the events asked for have come, by the files' numbers."""
+    with host.selector() as selector:
+        for fd, event in events.items():
+            if event:
+                selector.register(fd, event)
+        return {key.fd: event for key, event in selector.select(timeout)}
 
 
 class Poll:
@@ -112,25 +116,15 @@ class Poll:
         gone = [(fd, POLLNVAL) for fd in self._ours if fd not in self._host.sockets]
         if gone:
             return gone
-        selector = self._host.selector()
-        try:
-            for fd, mask in (self._ours | self._theirs).items():
-                event = (selectors.EVENT_READ if mask & POLLIN else 0) | (
-                    selectors.EVENT_WRITE if mask & POLLOUT else 0
-                )
-                if event:
-                    selector.register(fd, event)
-            wait = None if timeout is None or timeout < 0 else timeout / 1000
-            return [
-                (
-                    key.fd,
-                    (POLLIN if event & selectors.EVENT_READ else 0)
-                    | (POLLOUT if event & selectors.EVENT_WRITE else 0),
-                )
-                for key, event in selector.select(wait)
-            ]
-        finally:
-            selector.close()
+        both = (self._ours | self._theirs).items()
+        events = {
+            fd: bool(mask & POLLIN) * EVENT_READ | bool(mask & POLLOUT) * EVENT_WRITE for fd, mask in both
+        }
+        ready = _wait(self._host, events, None if timeout is None or timeout < 0 else timeout / 1000)
+        return [
+            (fd, bool(event & EVENT_READ) * POLLIN | bool(event & EVENT_WRITE) * POLLOUT)
+            for fd, event in ready.items()
+        ]
 
 
 # --- threads ------------------------------------------------------------------------------------------------

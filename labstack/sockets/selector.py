@@ -92,30 +92,20 @@ class _MachineFile(_Entry):
         self._driver = driver
         self._epoll = select.epoll()
         self._number = self._epoll.fileno()
-        try:
-            self._epoll.register(key.fd, 0)
-        except BaseException:
-            self._epoll.close()
-            raise
+        self._epoll.register(key.fd, 0)
 
     def ready(self) -> int:
-        wanted = self.key.events
-        mask = (select.EPOLLIN if wanted & EVENT_READ else 0) | (
-            select.EPOLLOUT if wanted & EVENT_WRITE else 0
-        )
+        wanted, reading, writing = self.key.events, select.EPOLLIN, select.EPOLLOUT
         try:
-            self._epoll.modify(self.key.fd, mask)
+            self._epoll.modify(
+                self.key.fd, bool(wanted & EVENT_READ) * reading | bool(wanted & EVENT_WRITE) * writing
+            )
         except FileNotFoundError:
             return 0  # the program has closed it
-        # A file at its end, or in trouble, is ready for whatever was asked.
-        return sum(
-            wanted
-            & (
-                (EVENT_READ if came & ~select.EPOLLOUT else 0)
-                | (EVENT_WRITE if came & ~select.EPOLLIN else 0)
-            )
-            for _, came in self._epoll.poll(0)
-        )
+        found = 0
+        for _, came in self._epoll.poll(0):  # at its end, or in trouble, it is ready for whatever was asked
+            found |= bool(came & ~writing) * EVENT_READ | bool(came & ~reading) * EVENT_WRITE
+        return found & wanted
 
     def arm(self) -> None:
         self._driver.watch(self._number, self._came)

@@ -45,45 +45,13 @@ class TLSSocket:
     def __init__(
         self,
         sock: Socket,
-        context: ssl.SSLContext,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        do_handshake_on_connect: bool = True,
-        suppress_ragged_eofs: bool = True,
-        session: ssl.SSLSession | None = None,
-    ) -> None:
-        self.context = context
-        self.server_side = server_side
-        self.server_hostname = server_hostname
-        self.do_handshake_on_connect = do_handshake_on_connect
-        self.suppress_ragged_eofs = suppress_ragged_eofs
-        self._sock = sock._hand_over()
-        self._sock.settimeout(sock._timeout)
-        self._session = session
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._header = b""  # what has come of the next record's
-        self._left = 0  # bytes of the present record that are still to come
-        self._unsent = bytearray()  # encrypted, and not yet taken by the socket
-        self._written = 0  # bytes of the program's in `_unsent` whose `write` is still to be repeated
-        self._sslobj: ssl.SSLObject | None = None  # by this name programs ask whether there is TLS
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        """What it says that it is: programs ask with `isinstance(…, ssl.SSLSocket)`."""
-        return ssl.SSLSocket
-
-    @classmethod
-    def _create(
-        cls,
-        sock: Socket,
         server_side: bool = False,
         do_handshake_on_connect: bool = True,
         suppress_ragged_eofs: bool = True,
         server_hostname: str | None = None,
         context: ssl.SSLContext | None = None,
         session: ssl.SSLSession | None = None,
-    ) -> TLSSocket:
-        """What `SSLContext.wrap_socket` calls."""
+    ) -> None:
         assert context is not None
         if sock.type != posix.SOCK_STREAM:
             raise NotImplementedError("only stream sockets are supported")
@@ -100,22 +68,36 @@ class TLSSocket:
             if error.errno != errno.ENOTCONN:
                 raise
             connected = False  # it listens, or will connect
-        new = cls(
-            sock,
-            context,
-            server_side,
-            server_hostname,
-            do_handshake_on_connect,
-            suppress_ragged_eofs,
-            session,
-        )
+        self.context = context
+        self.server_side = server_side
+        self.server_hostname = server_hostname
+        self.do_handshake_on_connect = do_handshake_on_connect
+        self.suppress_ragged_eofs = suppress_ragged_eofs
+        self._sock = sock._hand_over()
+        self._sock.settimeout(sock._timeout)
+        self._session = session
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._header = b""  # what has come of the next record's
+        self._left = 0  # bytes of the present record that are still to come
+        self._unsent = bytearray()  # encrypted, and not yet taken by the socket
+        self._written = 0  # bytes of the program's in `_unsent` whose `write` is still to be repeated
+        self._sslobj: ssl.SSLObject | None = None  # by this name programs ask whether there is TLS
         if connected:
             try:
-                new._begin()
+                self._begin()
             except (OSError, ValueError):
-                new.close()
+                self.close()
                 raise
-        return new
+
+    @classmethod
+    def _create(cls, *args: Any, **options: Any) -> TLSSocket:
+        """What `SSLContext.wrap_socket` calls."""
+        return cls(*args, **options)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """What it says that it is: programs ask with `isinstance(…, ssl.SSLSocket)`."""
+        return ssl.SSLSocket
 
     def _begin(self) -> None:
         """The socket below is connected: begin to speak TLS."""
@@ -382,19 +364,10 @@ class TLSSocket:
         return f"<TLS over {self._sock!r}>"
 
 
-KNOWN_BY_TLS = frozenset(
-    (
-        "version",
-        "cipher",
-        "shared_ciphers",
-        "compression",
-        "selected_alpn_protocol",
-        "getpeercert",
-        "get_channel_binding",
-        "session_reused",
-        "verify_client_post_handshake",
-    )
-)
+KNOWN_BY_TLS = frozenset({
+    "version", "cipher", "shared_ciphers", "compression", "selected_alpn_protocol", "getpeercert",
+    "get_channel_binding", "session_reused", "verify_client_post_handshake",
+})  # fmt: skip
 
 
 def _nothing(*args: object) -> None:

@@ -65,9 +65,9 @@ class Outcome:
 
 
 def main(names):
-    """Run the modules, two side by side, and print the shares; returns each module's outcome."""
+    """Run the modules, four side by side since they mostly wait, and print the shares; returns what each did."""
     names = list(names) or list(CLASSES)
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(4) as pool:
         both = [[pool.submit(run, name, where) for where in ("machine", "host")] for name in names]
         outcomes = {}
         for name, (machine, host) in zip(names, both, strict=True):
