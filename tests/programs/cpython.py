@@ -65,7 +65,7 @@ class Outcome:
 
 
 def main(names):
-    """Run the modules, four side by side since they mostly wait, and print the shares; returns what each did."""
+    """Run the modules, four side by side since they mostly wait, and print the shares; what each did."""
     names = list(names) or list(CLASSES)
     with ThreadPoolExecutor(4) as pool:
         both = [[pool.submit(run, name, where) for where in ("machine", "host")] for name in names]
