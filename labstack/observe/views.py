@@ -70,7 +70,8 @@ def ss(host: Host, info: bool = False) -> View:
 def _listeners(host: Host) -> list[tuple[str, ...]]:
     return [
         ("tcp", "LISTEN", str(len(each.ready)), str(each.backlog), _place(each.local), "0.0.0.0:*")
-        for each in sorted(host.tcp.listeners.values(), key=lambda each: each.local[1])
+        for first in sorted(host.tcp.listeners.values(), key=lambda each: each.local[1])
+        for each in (first, *first.others)
     ]
 
 

@@ -140,8 +140,8 @@ class DatagramSocket(Socket):
         return self._endpoint
 
     def _make(self, address: IPAddress, port: int) -> Endpoint:
-        reuse = bool(self._settings.get("SO_REUSEADDR") or self._settings.get("SO_REUSEPORT"))
-        return self._stack.udp.bind(address, port, reuse)
+        reuse, share = bool(self._settings.get("SO_REUSEADDR")), bool(self._settings.get("SO_REUSEPORT"))
+        return self._stack.udp.bind(address, port, reuse, share)
 
     def bind(self, address: Address) -> None:
         self._check_open()

@@ -56,7 +56,7 @@ TABLE = {
     (SOCKET, int(posix.SO_ERROR)): _read_only("SO_ERROR"),
     (SOCKET, int(posix.SO_ACCEPTCONN)): _read_only("SO_ACCEPTCONN"),
     (SOCKET, int(posix.SO_REUSEADDR)): Option("SO_REUSEADDR"),
-    (SOCKET, int(posix.SO_REUSEPORT)): Option("SO_REUSEPORT"),  # as SO_REUSEADDR
+    (SOCKET, int(posix.SO_REUSEPORT)): Option("SO_REUSEPORT"),
     (SOCKET, int(posix.SO_KEEPALIVE)): Option("SO_KEEPALIVE"),
     (SOCKET, int(posix.SO_OOBINLINE)): Option("SO_OOBINLINE"),  # kept; there is no urgent data yet
     (SOCKET, int(posix.SO_BROADCAST)): Option("SO_BROADCAST"),

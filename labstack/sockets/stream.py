@@ -214,9 +214,9 @@ class StreamSocket(Socket):
         local = self._resolve(address, "bind")
         if self._binding is not None or self._connection is not None:
             raise error(errno.EINVAL)
-        reuse = bool(self._settings.get("SO_REUSEADDR") or self._settings.get("SO_REUSEPORT"))
+        reuse, share = bool(self._settings.get("SO_REUSEADDR")), bool(self._settings.get("SO_REUSEPORT"))
         with self._driver:
-            self._binding = self._stack.tcp.bind(*local, reuse)
+            self._binding = self._stack.tcp.bind(*local, reuse, share)
 
     def listen(self, backlog: int = 128) -> None:
         self._check_open()

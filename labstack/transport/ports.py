@@ -40,6 +40,8 @@ class Binding:
     address: IPAddress
     port: int
     reuse: bool
+    share: bool = False
+    """Others that say so too may have the same, and listen there."""
     listening: bool = False
 
 
@@ -55,17 +57,20 @@ class PortTable:
         """An ephemeral port that nobody holds and that `is_free` agrees to. Raises OSError (EADDRINUSE)."""
         return pick_ephemeral(self._random, lambda port: port not in self._taken and is_free(port))
 
-    def take(self, address: IPAddress, port: int, reuse: bool, busy: Container[int]) -> Binding:
-        """Hold a port (0: any free one) that is not `busy`. `reuse`: share it with others that reuse it and
-        do not listen. Raises OSError (EADDRINUSE)."""
+    def take(
+        self, address: IPAddress, port: int, reuse: bool, busy: Container[int], share: bool = False
+    ) -> Binding:
+        """Hold a port (0: any free one) that is not `busy`. `reuse`: others may have it that reuse it and do
+        not listen; `share`: those that share it, and listen too. Raises OSError (EADDRINUSE)."""
         if port == 0:
             port = self.pick(lambda port: port not in busy)
         for other in self._taken.get(port, ()):
-            if not apart(address, other.address) and not (reuse and other.reuse and not other.listening):
+            allowed = (reuse and other.reuse and not other.listening) or (share and other.share)
+            if not apart(address, other.address) and not allowed:
                 raise OSError(errno.EADDRINUSE, f"{self._where.format(port)} is in use")
         if port in busy:
             raise OSError(errno.EADDRINUSE, f"{self._where.format(port)} still has connections")
-        binding = Binding(address, port, reuse)
+        binding = Binding(address, port, reuse, share)
         self._taken.setdefault(port, []).append(binding)
         return binding
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
+from zlib import crc32
 
 from labstack.core.addresses import ANY, LIMITED_BROADCAST, IPAddress
 from labstack.core.checksum import Buffer
@@ -64,7 +65,8 @@ class UdpEndpoint:
         self.queued = 0
         self.queue_limit = QUEUE
         self.reuse = False
-        """It shares its port with others that do."""
+        self.share = False
+        """It is one of several of which the newest has the port, or which divide between them what comes."""
         self.broadcast = False
         self.ttl = 64
         self.hears_all = False
@@ -118,6 +120,11 @@ class UdpEndpoint:
             self.readable.wake()
 
 
+def _fit(endpoint: UdpEndpoint) -> int:
+    """How well an endpoint fits that may have a datagram."""
+    return 2 * (endpoint.peer is not None) + (endpoint.local[0] != ANY)
+
+
 class Udp:
     """UDP of one host."""
 
@@ -128,9 +135,12 @@ class Udp:
         self._random = node.random("udp.port")
         network.register(PROTO_UDP, self)
 
-    def bind(self, address: IPAddress = ANY, port: int = 0, reuse: bool = False) -> UdpEndpoint:
-        """An endpoint at this address and port; port 0 picks one. `reuse`: share them with others that do
-        too. The address may be a broadcast address, to hear nothing else.
+    def bind(
+        self, address: IPAddress = ANY, port: int = 0, reuse: bool = False, share: bool = False
+    ) -> UdpEndpoint:
+        """An endpoint at this address and port; port 0 picks one. `reuse`: others may have them that reuse
+        them too; the newest gets what comes. `share`: others that share them too; each gets a part. The
+        address may be a broadcast address, to hear nothing else.
 
         Raises OSError (EADDRINUSE, EADDRNOTAVAIL)."""
         if address != ANY and not self.network.is_own(address) and self.network.is_unicast(address):
@@ -138,10 +148,11 @@ class Udp:
         if port == 0:
             port = pick_ephemeral(self._random, lambda p: p not in self.endpoints)
         for other in self.endpoints.get(port, ()):
-            if not apart(address, other.local[0]) and not (reuse and other.reuse):
+            allowed = (reuse and other.reuse) or (share and other.share)
+            if not apart(address, other.local[0]) and not allowed:
                 raise OSError(errno.EADDRINUSE, f"UDP port {port} of {self.node.name} is in use")
         endpoint = UdpEndpoint(self, (address, port))
-        endpoint.reuse = reuse
+        endpoint.reuse, endpoint.share = reuse, share
         self.endpoints.setdefault(port, []).append(endpoint)
         return endpoint
 
@@ -206,7 +217,12 @@ class Udp:
         ]
         if len(fitting) > 1:
             fitting.reverse()
-            fitting.sort(key=lambda e: 2 * (e.peer is not None) + (e.local[0] != ANY), reverse=True)
+            fitting.sort(key=_fit, reverse=True)
+            sharing = [each for each in fitting if each.share and _fit(each) == _fit(fitting[0])]
+            if len(sharing) > 1 and fitting[0].share:
+                mine = sharing[crc32(src + src_port.to_bytes(2, "big")) % len(sharing)]
+                fitting.remove(mine)
+                fitting.insert(0, mine)
         return fitting
 
     def close(self) -> None:

@@ -111,15 +111,18 @@ class Tcp:
         connection.open()
         return connection
 
-    def bind(self, address: IPAddress = ANY, port: int = 0, reuse: bool = False) -> Binding:
+    def bind(
+        self, address: IPAddress = ANY, port: int = 0, reuse: bool = False, share: bool = False
+    ) -> Binding:
         """Take a port (0: any free one) for a listener, or for a connection to come. `reuse`: share it with
         others that reuse it and do not listen, and with connections that are left of an earlier server.
+        `share`: with others that share it and listen too; they divide the connections between them.
 
         Raises OSError (EADDRINUSE, EADDRNOTAVAIL)."""
         if address != ANY and not self.network.is_own(address):
             raise OSError(errno.EADDRNOTAVAIL, f"{address} is no address of {self.node.name}")
-        busy = set() if reuse and port else {own_port for _, own_port, _, _ in self.connections}
-        return self._ports.take(address, port, reuse, busy)
+        busy = set() if (reuse or share) and port else {own_port for _, own_port, _, _ in self.connections}
+        return self._ports.take(address, port, reuse, busy, share)
 
     def release(self, binding: Binding) -> None:
         """Give a port back. Its connections go on."""
@@ -128,10 +131,15 @@ class Tcp:
     def listen(self, binding: Binding, backlog: int, config: TcpConfig | None = None) -> Listener:
         """Listen at a bound port. Raises OSError (EADDRINUSE) if someone does already."""
         place = binding.address, binding.port
-        if place in self.listeners:
+        first = self.listeners.get(place)
+        if first is not None and not (binding.share and first.binding.share):
             raise OSError(errno.EADDRINUSE, f"another socket listens at TCP port {binding.port}")
         binding.listening = True
-        self.listeners[place] = listener = Listener(self, binding, backlog, config or self.config)
+        listener = Listener(self, binding, backlog, config or self.config)
+        if first is None:
+            self.listeners[place] = listener
+        else:
+            first.others.append(listener)
         return listener
 
     # --- up
@@ -169,6 +177,8 @@ class Tcp:
             node.drop(rules.NOT_UNICAST, src=str(src), dst=str(dst))
             return None
         if isinstance(found, Listener):
+            if found.others:
+                found = found.share_of(src, header.src_port)
             self._receive_in_listen(found, header, name, data, used)
         else:
             node.drop(rules.NO_LISTENER, port=header.dst_port, src=str(src))
@@ -337,8 +347,14 @@ class Tcp:
                 next(iter(self._time_wait.values())).abort_silently()
 
     def forget_listener(self, listener: Listener) -> None:
-        if self.listeners.get(listener.local) is listener:
+        first = self.listeners.get(listener.local)
+        if first is listener:
             del self.listeners[listener.local]
+            if listener.others:
+                following, *others = listener.others
+                self.listeners[listener.local], following.others = following, others
+        elif first is not None and listener in first.others:
+            first.others.remove(listener)
 
     def close(self) -> None:
         """The host goes away: no listener, connection or timer is left. Nothing is sent."""

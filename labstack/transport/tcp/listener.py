@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING
+from zlib import crc32
 
+from labstack.core.addresses import IPAddress
 from labstack.core.clock import Waiters
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.connection import Connection
@@ -36,7 +38,13 @@ class Listener:
         self.readable = Waiters()
         self.cookies_until = 0
         """Up to then an ACK may bring back a cookie that this port gave out, in nanoseconds."""
+        self.others: list[Listener] = []
+        """Of the same address and port, by SO_REUSEPORT: they share what comes."""
         self._tcp = tcp
+
+    def share_of(self, peer: IPAddress, port: int) -> Listener:
+        """Whose the connections from there are: itself, or one of the others; for the same peer the same."""
+        return [self, *self.others][crc32(peer + port.to_bytes(2, "big")) % (1 + len(self.others))]
 
     @property
     def full(self) -> bool:

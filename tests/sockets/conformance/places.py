@@ -4,6 +4,7 @@ import socket
 import struct
 from socket import (
     SO_REUSEADDR,
+    SO_REUSEPORT,
     SOCK_DGRAM,
     SOCK_STREAM,
     SOL_SOCKET,
@@ -197,3 +198,73 @@ def a_limit_as_an_option(w):
     said = told(t.recv, 10)
     back = t.getsockopt(SOL_SOCKET, socket.SO_RCVTIMEO, 16)
     return said, 0.045 <= w.now() - began < 1, struct.unpack("ll", back)[0]
+
+
+BOTH_WAYS = {
+    f"{name} {first}{second}": (type, first, second)
+    for name, type in (("streams", SOCK_STREAM), ("datagrams", SOCK_DGRAM))
+    for first in "PAN"
+    for second in "PAN"
+}
+"""P, A, N: by SO_REUSEPORT, by SO_REUSEADDR, not."""
+WISH = {"P": (SO_REUSEPORT, 1), "A": (SO_REUSEADDR, 1), "N": (SO_REUSEADDR, 0)}
+
+
+@each(**BOTH_WAYS)
+def who_may_share_a_port(w, how):
+    type, *wishes = how
+    one, other = w.server(type), w.server(type)
+    for s, wish in zip((one, other), wishes, strict=True):
+        s.setsockopt(SOL_SOCKET, *WISH[wish])
+    one.bind((w.address, 0))
+    return told(other.bind, one.getsockname()), type == SOCK_STREAM and [told(s.listen) for s in (one, other)]
+
+
+@case
+def those_who_share_a_port_divide_the_connections(w):
+    listeners = []
+    address = (w.address, 0)
+    for _ in range(3):
+        s = w.server()
+        s.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
+        s.bind(address)
+        s.listen(64)
+        address = s.getsockname()
+        listeners.append(s)
+    clients = [w.client() for _ in range(40)]
+    for s in clients:
+        s.connect(address)
+    w.settle()
+    counts = []
+    for listener in listeners:
+        listener.setblocking(False)
+        counts.append(0)
+        while not isinstance(accepted := told(listener.accept), str):
+            w.sockets.append(accepted[0])
+            counts[-1] += 1
+    listeners[0].close()
+    late = [w.client() for _ in range(10)]
+    return sum(counts), min(counts) > 0, [told(s.connect, address) for s in late]
+
+
+@case
+def those_who_share_a_port_divide_the_datagrams(w):
+    servers = []
+    address = (w.address, 0)
+    for _ in range(3):
+        s = w.server(SOCK_DGRAM)
+        s.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
+        s.bind(address)
+        address = s.getsockname()
+        servers.append(s)
+    for number in range(40):
+        w.client(SOCK_DGRAM).sendto(b"x", address)
+        if number in (0, 39):
+            w.settle()  # the first has to find the way
+    counts = []
+    for s in servers:
+        s.setblocking(False)
+        counts.append(0)
+        while told(s.recv, 9) == b"x":
+            counts[-1] += 1
+    return sum(counts), min(counts) > 0
