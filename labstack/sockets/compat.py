@@ -364,14 +364,12 @@ def if_nameindex(host: Machine) -> list[tuple[int, str]]:
 
 
 def if_nametoindex(host: Machine, name: str) -> int:
-    for index, known in if_nameindex(host):
-        if known == name:
-            return index
-    raise OSError("no interface with this name")
+    if name not in host.interfaces:
+        raise OSError("no interface with this name")
+    return [*host.interfaces].index(name) + 1
 
 
 def if_indextoname(host: Machine, index: int) -> str:
-    for known, name in if_nameindex(host):
-        if known == index:
-            return name
-    raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+    if not 0 < index <= len(host.interfaces):
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+    return [*host.interfaces][index - 1]

@@ -358,16 +358,9 @@ class RawEndpoint:
             data = memoryview(data)[header.header_length :]
             src = header.src if header.src != ANY else None
         ip.send(
-            dst,
-            protocol,
-            bytes(data),
-            src=src,
-            ecn=tos & 3,
-            ttl=ttl,
-            dscp=tos >> 2,
-            may_fragment=True,
+            dst, protocol, bytes(data), src=src, ecn=tos & 3, ttl=ttl, dscp=tos >> 2, may_fragment=True,
             broadcast=self.broadcast,
-        )
+        )  # fmt: skip
 
     def close(self) -> None:
         if not self.closed:

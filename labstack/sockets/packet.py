@@ -42,7 +42,7 @@ ARPHRD_ETHER = 1
 HOST, TO_ALL, TO_GROUP, TO_OTHERS, OUTGOING = range(5)  # PACKET_HOST and so on
 
 SOL_PACKET = 263
-PACKET_ADD_MEMBERSHIP, PACKET_DROP_MEMBERSHIP, PACKET_STATISTICS = 1, 2, 6
+PACKET_ADD_MEMBERSHIP, PACKET_DROP_MEMBERSHIP = 1, 2
 PACKET_MR_PROMISC = 1
 _MEMBERSHIP = struct.Struct("iHH8s")  # struct packet_mreq: interface, what, length, address
 
@@ -86,12 +86,6 @@ class PacketSocket(Socket):
 
     flow = None
 
-    def _local(self) -> None:
-        return None
-
-    def _peer(self) -> None:
-        return None
-
     def _take_error(self) -> int:
         return 0
 
@@ -132,12 +126,8 @@ class PacketSocket(Socket):
             self._endpoint.overhear(interfaces[index - 1], name == PACKET_ADD_MEMBERSHIP)
 
     def getsockopt(self, level: int, name: int, buflen: int = 0) -> Any:
-        """Options of SOL_SOCKET, and PACKET_STATISTICS: how many frames came, and how many of them were
-        dropped, since it was last asked for."""
+        """Options of SOL_SOCKET."""
         self._check_open()
-        if level == SOL_PACKET and name == PACKET_STATISTICS:
-            packed = struct.pack("II", *self._endpoint.take_statistics())
-            return packed[:buflen] if buflen else int.from_bytes(packed[:4], "little")
         if level != posix.SOL_SOCKET:
             raise error(errno.ENOPROTOOPT)
         return super().getsockopt(level, name, buflen)
@@ -252,7 +242,6 @@ class PacketEndpoint:
         self.closed = False
         self.readable = Waiters()
         self._stack = stack
-        self._seen = self._dropped = 0
         self._overheard: list[Interface] = []
 
     def see(self, interface: Interface, frame: bytes, outgoing: bool) -> bool:
@@ -265,10 +254,8 @@ class PacketEndpoint:
             return False
         if self.interface not in (None, interface):
             return False
-        self._seen += 1
         data = frame if self.whole else frame[LENGTH:]
         if self.queued + len(data) + OVERHEAD > self.queue_limit:
-            self._dropped += 1
             self._stack.node.drop(QUEUE_FULL, interface=interface.name, length=len(data))
             return meant
         kind = OUTGOING if outgoing else _kind(frame, interface.mac)
@@ -281,11 +268,6 @@ class PacketEndpoint:
         data, sender = self.queue.popleft()
         self.queued -= len(data) + OVERHEAD
         return data, sender
-
-    def take_statistics(self) -> tuple[int, int]:
-        counted = self._seen, self._dropped
-        self._seen = self._dropped = 0
-        return counted
 
     def overhear(self, interface: Interface, on: bool) -> None:
         """See frames for others too, or no more."""

@@ -93,17 +93,9 @@ class UdpEndpoint:
         total = udp.network.pseudo_sum(src, dst, PROTO_UDP, header_of.LENGTH + len(data))
         header = Header(self.local[1], port).pack(total, data)
         udp.network.send(
-            dst,
-            PROTO_UDP,
-            header,
-            data,
-            src=src,
-            ecn=self.tos & 3,
-            ttl=self.ttl,
-            dscp=self.tos >> 2,
-            may_fragment=True,
-            broadcast=self.broadcast,
-        )
+            dst, PROTO_UDP, header, data, src=src, ecn=self.tos & 3, ttl=self.ttl, dscp=self.tos >> 2,
+            may_fragment=True, broadcast=self.broadcast,
+        )  # fmt: skip
 
     def take(self) -> tuple[bytes, Address]:
         """The oldest datagram and who sent it. Raises IndexError when none waits."""

@@ -115,7 +115,7 @@ def test_frames_for_others_are_seen_by_who_asks_and_by_nobody_else(net, two):
     assert b["eth0"].overhearing == 0
 
 
-def test_a_queue_with_a_bound_and_statistics(net, two):
+def test_a_queue_with_a_bound(net, two):
     a, b = two
     s, t = a.socket(SOCK_DGRAM, 0, AF_PACKET), b.socket(SOCK_DGRAM, htons(EXPERIMENT), AF_PACKET)
     t.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1000)
@@ -123,7 +123,6 @@ def test_a_queue_with_a_bound_and_statistics(net, two):
         s.sendto(bytes(200), ("eth0", EXPERIMENT, 0, 0, bytes(b["eth0"].mac)))
     net.run()
     assert b.counters["packet.queue_full"] == 7
-    assert [struct.unpack("II", t.getsockopt(SOL_PACKET, 6, 8)) for _ in range(2)] == [(10, 7), (0, 0)]
     assert b.ss().text.splitlines()[-1].split() == ["p_dgr", "UNCONN", "600", "0", "0x88b5:*", "*"]
 
 

@@ -12,8 +12,8 @@ from labstack.core.units import MILLISECOND, SECOND
 from labstack.transport.tcp.congestion.names import Make, by_name
 
 
-class Marks(TypedDict, total=False):
-    """What datagrams carry besides, for `NetworkLayer.send`; what is left out is the network layer's own."""
+class Marks(TypedDict):
+    """What datagrams carry besides, for `NetworkLayer.send`."""
 
     ttl: int
     dscp: int
@@ -68,8 +68,8 @@ class TcpConfig:
     """From one unanswered probe to the next."""
     keepalive_probes: int = 9
     """Unanswered probes before the connection fails."""
-    ttl: int | None = None
-    """Time to live of its datagrams; None: as the network layer has it (RFC 9293 §3.9.1, MUST-49)."""
+    ttl: int = 64
+    """Time to live of its datagrams (RFC 9293 §3.9.1, MUST-49)."""
     dscp: int = 0
     """How its datagrams want to be treated, RFC 2474 (RFC 9293 §3.9.1, MUST-48)."""
     mss: int | None = None
@@ -99,13 +99,8 @@ class TcpConfig:
 
     @property
     def marks(self) -> Marks:
-        """`ttl` and `dscp`, where they are set."""
-        marks = Marks()
-        if self.ttl is not None:
-            marks["ttl"] = self.ttl
-        if self.dscp:
-            marks["dscp"] = self.dscp
-        return marks
+        """What its datagrams carry besides."""
+        return {"ttl": self.ttl, "dscp": self.dscp}
 
     @classmethod
     def rfc(cls, **changes: Any) -> Self:
