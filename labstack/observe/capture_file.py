@@ -16,7 +16,7 @@ from typing import Any
 
 from labstack.core.units import SECOND
 from labstack.observe import look
-from labstack.observe.packet import ARRIVED, QUEUE_FULL, Packet
+from labstack.observe.packet import ARRIVED, TURNED_AWAY, Packet
 
 MAGIC_NANOSECONDS = 0xA1B23C4D
 LINKTYPE_ETHERNET = 1
@@ -29,13 +29,13 @@ _RECORD = struct.Struct("<IIII")
 def records(packets: Iterable[Packet], at: str | None = None) -> list[tuple[int, Packet, bytes]]:
     """What belongs in a file: time in nanoseconds, packet, and its bytes, in the order of time.
 
-    Without `at`, each frame once, when its first bit left; one that a full queue dropped never did, and is
+    Without `at`, each frame once, when its first bit left; one that a queue dropped never did, and is
     not there. `at` a host: what it sent, and what it received.
     """
     found: list[tuple[int, Packet, bytes]] = []
     for packet in packets:
         if at is None:
-            if packet.fate != QUEUE_FULL:
+            if packet.fate not in TURNED_AWAY:
                 found.append((packet.departed, packet, packet.frame))
         elif packet.sender == at and not packet.copy_of:
             found.append((packet.sent, packet, packet.frame))

@@ -20,7 +20,7 @@ from labstack.core.units import SECOND
 from labstack.headers.tcp import FIN, RST, SYN
 from labstack.observe import look
 from labstack.observe.ladder_layout import Layout, lay_out
-from labstack.observe.packet import ARRIVED, CORRUPTED, LOST, ON_ITS_WAY, QUEUE_FULL, TURNED_AWAY, Packet
+from labstack.observe.packet import ARRIVED, CORRUPTED, LOST, ON_ITS_WAY, TURNED_AWAY, Packet
 
 FONT = 10.5
 TOP = 64
@@ -431,8 +431,9 @@ class _Narrow(_Drawn):
         way = 1 if x2 > x1 else -1
         slope = (y2 - y1) / (x2 - x1)
         # What finds the queue full ends at once, in a cross and a word: its label stands behind them.
-        turned_away = packet.fate in TURNED_AWAY
-        by = way * (self.shares[QUEUE_FULL] * abs(x2 - x1) + 76 if turned_away else 10)
+        by = 10.0 * way
+        if packet.fate in TURNED_AWAY:
+            by += self.shares[packet.fate] * (x2 - x1) + way * look.width_of(packet.fate, 10)
         self.drawing.words(
             x1 + by, y1 + by * slope - 4, _numbered(packet), self.font, _ink(packet),
             "start" if way > 0 else "end", look.MONO, turn=_degrees(slope), halo=True,

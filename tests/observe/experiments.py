@@ -1,5 +1,7 @@
 """Experiments for the explorers: a network is handed in, a trace comes back."""
 
+from typing import Any
+
 from labstack import Network
 from labstack.observe.trace import Trace
 
@@ -12,10 +14,11 @@ def download(
     rate: str = "10 Mbit/s",
     queue: str = "64 KiB",
     algorithm: str = "reno",
+    **wire_options: Any,
 ) -> Trace:
     """`b` sends `size` bytes to `a`."""
     a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24", congestion=algorithm)
-    wire = net.wire(a, b, rate=rate, delay=delay, queue=queue, loss=loss)
+    wire = net.wire(a, b, rate=rate, delay=delay, queue=queue, loss=loss, **wire_options)
     trace = net.capture(wire)
 
     def serve(listener) -> None:

@@ -8,13 +8,16 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from scapy.utils import RawPcapNgReader
+from scapy.utils import RawPcapNgReader, rdpcap
 
 from labstack import Network, data_segment
 from labstack.core.events import Events
+from labstack.observe.packet import TURNED_AWAY
 from labstack.observe.trace import Trace
 from labstack.observe.why import Why
 from labstack.physical.device import SENT
+from labstack.physical.queue import CoDel
+from tests.observe import experiments
 from tests.observe.runs import download
 
 needs_tshark = pytest.mark.skipif(not shutil.which("tshark"), reason="needs the command tshark")
@@ -119,6 +122,19 @@ def test_scapy_reads_pcapng(trace: Trace, tmp_path: Path) -> None:
         frames = [frame for frame, _ in reader]
     shown = [packet for packet in trace.packets if packet.fate != "queue full"]
     assert frames == [p.frame for p in sorted(shown, key=lambda p: (p.departed, p.number))]
+
+
+def test_what_a_queue_dropped_was_never_on_the_wire(tmp_path: Path) -> None:
+    with Network(seed=7) as net:
+        wire = experiments.download(net, 600_000, rate="4 Mbit/s", queue="48 KiB", discipline=CoDel)
+    dropped = {p.fate for p in wire.packets} & TURNED_AWAY
+    assert "dropped by queue" in dropped
+    left = [
+        p.frame for p in sorted(wire.packets, key=lambda p: (p.departed, p.number)) if p.fate not in dropped
+    ]
+    with RawPcapNgReader(str(wire.pcapng(tmp_path / "a.pcapng"))) as reader:
+        assert [frame for frame, _ in reader] == left
+    assert [bytes(packet) for packet in rdpcap(str(wire.pcap(tmp_path / "a.pcap")))] == left
 
 
 @pytest.mark.feature("Observation", "Captures of real time have the date")
