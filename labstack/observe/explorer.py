@@ -8,6 +8,7 @@ a table, why it was sent and what it changed, and a chart with a line at its tim
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
@@ -27,6 +28,16 @@ AROUND = 4
 """How many rows the table has above and below the present one."""
 PACE = 500
 """Milliseconds from packet to packet while it plays."""
+
+
+def named(values: Mapping[str, object]) -> str:
+    """Values that an experiment is run with, in words: "loss = 0.02, algorithm = cubic"; of a class its
+    name."""
+    return ", ".join(f"{name} = {word(value)}" for name, value in values.items())
+
+
+def word(value: object) -> str:
+    return str(getattr(value, "__name__", value))
 
 
 def panes(*names: str) -> dict[str, Any]:

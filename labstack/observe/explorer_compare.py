@@ -12,7 +12,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from labstack.core.units import SECOND
-from labstack.observe.explorer import panes, paper
+from labstack.observe.explorer import named, panes, paper
 from labstack.observe.explorer_run import Experiment, Run
 from labstack.observe.ladder import Ladder, in_line
 from labstack.observe.packet import Packet
@@ -120,7 +120,7 @@ def _look(packet: Packet | None) -> tuple[object, ...] | None:
 
 
 def _named(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in values.items()) or "as it is"
+    return named(values) or "as it is"
 
 
 def _say(trace: Trace, packet: Packet | None) -> str:

@@ -23,7 +23,7 @@ from xml.sax.saxutils import escape
 from labstack.core.events import Event
 from labstack.network import Network
 from labstack.observe.charts import Chart
-from labstack.observe.explorer import panes, paper
+from labstack.observe.explorer import named, panes, paper, word
 from labstack.observe.questions import Question, widgets
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class WhatIf(Question):
 
     @property
     def text(self) -> str:
-        settings = ", ".join(f"{name} = {value}" for name, value in self.values.items())
+        settings = named(self.values)
         run = self.run_
         if run is None or not run.wait(0):
             return f"{settings}\nnot over yet"
@@ -195,7 +195,7 @@ class WhatIf(Question):
             return w.FloatSlider(value=value, min=low, max=high, step=step, description=name,
                                  readout_format=".4g", continuous_update=False,
                                  layout={"width": "420px"})  # fmt: skip
-        return w.Dropdown(options=list(of), value=value, description=name)
+        return w.Dropdown(options=[(word(each), each) for each in of], value=value, description=name)
 
     def _begin(self, **changes: Any) -> None:
         run = self.start(**changes)

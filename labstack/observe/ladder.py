@@ -433,7 +433,7 @@ class _Narrow(_Drawn):
         # What finds the queue full ends at once, in a cross and a word: its label stands behind them.
         by = 10.0 * way
         if packet.fate in TURNED_AWAY:
-            by += self.shares[packet.fate] * (x2 - x1) + way * look.width_of(packet.fate, 10)
+            by += self.shares[packet.fate] * (x2 - x1) + way * (look.width_of(packet.fate, 10) + 16)
         self.drawing.words(
             x1 + by, y1 + by * slope - 4, _numbered(packet), self.font, _ink(packet),
             "start" if way > 0 else "end", look.MONO, turn=_degrees(slope), halo=True,

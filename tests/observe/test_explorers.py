@@ -18,6 +18,7 @@ from labstack.observe.explorer_header import HeaderExplorer
 from labstack.observe.explorer_live import LiveView
 from labstack.observe.explorer_run import Stopped, WhatIf
 from labstack.observe.trace import Trace
+from labstack.physical.queue import CoDel, DropTail
 from labstack.physical.wire import Wire
 from labstack.transport.tcp.congestion.names import CONTROLS
 from tests.observe import runs
@@ -196,6 +197,8 @@ def test_comparison() -> None:
     comparison.controls["slider"].value = 0
     comparison.controls["jump"].click()
     assert comparison.start == max(0, first - 4)
+    queues = Comparison(download, {"discipline": DropTail}, {"discipline": CoDel})
+    assert "discipline = DropTail: " in queues.text and "discipline = CoDel: " in queues.text
     same = Comparison(download, {}, {})
     assert same.first is None and "packet for packet" in same.text
 
