@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from labstack.core.events import Event
+from labstack.drivers.program import Killed
 from labstack.network import Network
 from labstack.observe.charts import Chart
 from labstack.observe.explorer import named, panes, paper, word
@@ -36,8 +37,8 @@ PATIENCE = 0.15
 """Seconds between two looks at how far a run is."""
 
 
-class Stopped(Exception):
-    """The reader stopped the run."""
+class Stopped(Killed):
+    """The reader stopped the run: its programs unwind in silence."""
 
 
 class Run:

@@ -170,7 +170,7 @@ def test_a_long_run_is_stopped() -> None:
     assert "size = 1000" in asked.controls["summary"].value
 
 
-def test_who_interrupts_a_comparison_ends_its_run() -> None:
+def test_who_interrupts_a_comparison_ends_its_run(capfd: pytest.CaptureFixture[str]) -> None:
     before = set(threading.enumerate())
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
@@ -181,6 +181,7 @@ def test_who_interrupts_a_comparison_ends_its_run() -> None:
     if run is not None:
         run.join(10)
         assert not run.is_alive()
+    assert "Traceback" not in capfd.readouterr().err, "its programs end in silence"
 
 
 @pytest.mark.feature("Observation", "One experiment twice, with the first difference marked in both ladders")
