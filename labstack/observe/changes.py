@@ -45,7 +45,7 @@ class Effects:
                 last[key] = event.fields
 
 
-class Changed:
+class Changed(look.Shown):
     """What followed from the arrival of a packet: one row a change, as (host, what, before, after).
 
     A segment that is sent in answer is a row too; its own changes belong to its own arrival.
@@ -70,12 +70,6 @@ class Changed:
             for host, what, before, after in self.rows
         ]
         return f"What packet {number} changed\n{look.align(rows)}"
-
-    def __repr__(self) -> str:
-        return self.text
-
-    def __str__(self) -> str:
-        return self.text
 
 
 def _rows(trace: Trace, event: Event, effects: Effects) -> list[tuple[str, str, str, str]]:

@@ -170,17 +170,10 @@ class Explorer(Question):
         return f"{self.trace.why(number, steps=6)}\n\n{self.trace.changed(number)}"
 
     def _table(self) -> str:
-        rows = []
-        for at in range(max(0, self.at - AROUND), min(len(self.packets), self.at + AROUND + 1)):
-            packet = self.packets[at]
-            time = (packet.sent - self.trace.origin) / SECOND
-            cells = (packet.number, f"{time:.6f}", packet.sender, packet.receiver, packet.protocol,
-                     packet.info, ", ".join(packet.remarks))  # fmt: skip
-            style = f' style="{look.CHOSEN}"' if at == self.at else ""
-            rows.append(f"<tr{style}>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
-        names = ("no", "time s", "from", "to", "protocol", "info", "")
-        head = "".join(f"<th>{name}</th>" for name in names)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        first = max(0, self.at - AROUND)
+        table = self.trace.lines(self.packets[first : self.at + AROUND + 1])
+        table.chosen = self.at - first
+        return table._repr_html_()
 
     def _chart_with_line(self) -> str:
         """The chart is drawn once; the line at the present time lies over it."""

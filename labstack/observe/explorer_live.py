@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from labstack.core.events import Event
-from labstack.core.units import SECOND
-from labstack.observe import look
 from labstack.observe.explorer import panes
 from labstack.observe.questions import Question, widgets
 from labstack.observe.trace import Trace
@@ -94,14 +92,9 @@ class LiveView(Question):
     @property
     def text(self) -> str:
         state = "listening" if self.running else "stopped"
-        packets = self.trace.packets[-ROWS:]
-        rows = [
-            (f"{(p.sent - self._origin) / SECOND:.3f}", p.sender, p.receiver, p.protocol, p.info)
-            for p in packets
-        ]
+        trace = self.trace
         heading = f"{self.host.name}: {state}, {self.seen:,} frames seen"
-        listed = look.align([("time s", "from", "to", "protocol", "info"), *rows], frozenset({0}))
-        return f"{heading}\n{ss(self.host)}\n\n{listed}"
+        return f"{heading}\n{ss(self.host)}\n\n{trace.lines(trace.packets[-ROWS:])}"
 
     def widget(self) -> Any:
         w = widgets()

@@ -49,12 +49,12 @@ class Log(look.Grid):
         some = [_row(trace, event) for event in self.events[:limit]]
         self.left_out = len(self.events) - len(some)
         rows = [tuple(_text(row[at]) for at in shown) for row in some]
-        super().__init__(_SHORT, rows)
+        super().__init__(_SHORT, rows, frozenset({0, 2}))
 
     @property
     def text(self) -> str:
         more = f"\n… and {self.left_out} more" if self.left_out else ""
-        return look.align([self.columns, *self.rows], frozenset({0, 2})) + more
+        return super().text + more
 
     def __len__(self) -> int:
         return len(self.events)

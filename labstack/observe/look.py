@@ -301,13 +301,19 @@ class Drawing:
 class Grid(Shown):
     """A small table: column names and rows of text. In a notebook it is HTML; `print` gives plain text."""
 
-    def __init__(self, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    def __init__(
+        self, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: frozenset[int] = frozenset()
+    ) -> None:
         self.columns = columns
         self.rows = rows
+        self.right = right
+        """Columns that are set to the right in the text."""
+        self.chosen = -1
+        """The row that stands out in HTML."""
 
     @property
     def text(self) -> str:
-        return align([self.columns, *self.rows])
+        return align([self.columns, *self.rows], self.right)
 
     def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
         return list(self.columns), list(self.rows)
@@ -315,8 +321,10 @@ class Grid(Shown):
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
         body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows
-        )
+            f'<tr style="{CHOSEN}">' * (at == self.chosen) + "<tr>" * (at != self.chosen)
+            + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+            for at, row in enumerate(self.rows)
+        )  # fmt: skip
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

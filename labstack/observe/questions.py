@@ -34,12 +34,8 @@ class Said(str):
         return str(self)
 
 
-class Question:
+class Question(look.Shown):
     """Something that shows itself as a widget where there are widgets, and as text everywhere."""
-
-    @property
-    def text(self) -> str:
-        raise NotImplementedError
 
     def widget(self) -> Any:
         """The same to click on. Raises ImportError, in a sentence, without ipywidgets."""
@@ -51,9 +47,6 @@ class Question:
             return {**self.widget()._repr_mimebundle_(), **words}
         except ImportError:
             return words
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 class Choice(Question):
@@ -325,7 +318,7 @@ class Trial:
         return self.told.get(got, "")
 
 
-class Verdict:
+class Verdict(look.Shown):
     """How a reader's function did. `part` is what to go on with: the reader's own if right, or the book's."""
 
     def __init__(self, mine: Any, book: F, cases: Sequence[Case | Trial]) -> None:
@@ -365,9 +358,6 @@ class Verdict:
             )
         kept = f" It is kept in {self.kept.parent.name}/{self.kept.name}." if self.kept else ""
         return "\n".join([*self.lines, f"{self.name} is yours.{kept}"])
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 def judge(mine: Any, book: F, cases: Sequence[Case | Trial], keep: str | Path | None = "mystack") -> Verdict:

@@ -122,9 +122,7 @@ class TableChart(Chart):
         return ["time s", "host", key, "what", value], list(self.changes)
 
     def _draw(self, axes: Axes) -> None:
-        rows = list(
-            dict.fromkeys([*((h.host, h.key) for h in self.held), *((c[1], c[2]) for c in self.changes)])
-        )
+        rows = list(dict.fromkeys((host, key) for _, host, key, _, _ in self.changes))
         values = list(dict.fromkeys(held.value for held in self.held))
         end = max(self.end, 0.001)
         for held in self.held:
@@ -177,10 +175,8 @@ class Routes(TableChart):
     def _begin(self, trace: Trace, host: str | None) -> None:
         for name, routes in trace.routes_before.items():
             for route in routes if host in (None, name) else ():
-                way, how = (
-                    _way(str(route.prefix), str(route.via or "")),
-                    _how(route.interface, route.metric, route.origin),
-                )
+                way = _way(str(route.prefix), str(route.via or ""))
+                how = _how(route.interface, route.metric, route.origin)
                 self._hold(name, way, how, 0.0)
                 self._note(0.0, name, way, "held", how)
 

@@ -248,21 +248,20 @@ class Trace:
 
     def text(self, absolute: bool = False) -> str:
         """The packets as lines of text. With `absolute`, sequence numbers as they stand in the headers."""
-        rows: list[tuple[str, ...]] = [("no", "time s", "from", "to", "protocol", "info", "")]
-        for packet in self.packets:
-            rows.append(
-                (
-                    str(packet.number),
-                    f"{(packet.sent - self.origin) / SECOND:.6f}",
-                    packet.sender,
-                    packet.receiver,
-                    packet.protocol,
-                    packet.describe(absolute),
-                    ", ".join(packet.remarks),
-                )
-            )
-        lines = look.align(rows, right=frozenset({0, 1}))
+        lines = str(self.lines(self.packets, absolute))
         return f"{lines}\n{self._left_out()}" if self.left_out else lines
+
+    def lines(self, packets: Iterable[Packet], absolute: bool = False) -> look.Grid:
+        """These packets as a small table, a line each."""
+        rows = [
+            (
+                str(p.number), f"{self.seconds(p.sent):.6f}", p.sender, p.receiver, p.protocol,
+                p.describe(absolute), ", ".join(p.remarks),
+            )
+            for p in packets
+        ]  # fmt: skip
+        names = ("no", "time s", "from", "to", "protocol", "info", "")
+        return look.Grid(names, rows, frozenset({0, 1}))
 
     def table(self, absolute: bool = False) -> pd.DataFrame:
         """The packets as a pandas DataFrame, one row each; times in seconds, lengths and windows in bytes."""

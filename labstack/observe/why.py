@@ -50,7 +50,7 @@ class Step:
         return self.event.rule.clause
 
 
-class Why:
+class Why(look.Shown):
     """The steps from a packet back to what began it, newest first; at most `limit` of them. `print` tells
     them. `near`: no further back than to the frame that was being dealt with."""
 
@@ -143,12 +143,6 @@ class Why:
 
     def __len__(self) -> int:
         return len(self.steps)
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return self.text
 
 
 def show_fields(fields: dict[str, Value]) -> str:

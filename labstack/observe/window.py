@@ -109,13 +109,8 @@ class WindowChart(Chart):
 
     def _point(self, event: Event) -> Point:
         fields: dict[str, Any] = dict(event.fields)
-        return Point(
-            self._seconds(event.time),
-            fields["cwnd"],
-            fields["ssthresh"],
-            fields["in_flight"],
-            fields["peer_window"],
-        )
+        sizes = (fields[name] for name in ("cwnd", "ssthresh", "in_flight", "peer_window"))
+        return Point(self._seconds(event.time), *sizes)
 
     def _phases(self, events: list[Event]) -> list[tuple[float, float, str]]:
         starts = [(self._seconds(event.time), str(event.fields.get("phase"))) for event in events]
