@@ -19,6 +19,7 @@ from labstack import LinuxPeer
 from labstack.core.addresses import MAC, IPAddress
 from labstack.headers.ethernet import ETHERTYPE_IPV4, LENGTH, Ethernet
 from labstack.packets import PacketHost
+from labstack.physical.device import segment
 
 NS = 1_000_000_000
 STATES = {
@@ -223,8 +224,13 @@ class Linux:
             self._tap.drain()
 
     def _arrived(self, number: int, frame: Any, segment_size: int) -> None:
-        if bytes(frame[12:14]) == ETHERTYPE_IPV4.to_bytes(2):
-            self._arrivals.append((time.monotonic(), bytes(frame[LENGTH:])))
+        if bytes(frame[12:14]) != ETHERTYPE_IPV4.to_bytes(2):
+            return
+        # The TAP hands up as one what came in a row: here each segment counts.
+        at = LENGTH + (frame[LENGTH] & 15) * 4
+        at += (frame[at + 12] >> 4) * 4 if segment_size else 0
+        for header, payload in segment(bytes(frame[:at]), frame[at:], segment_size):
+            self._arrivals.append((time.monotonic(), header[LENGTH:] + bytes(payload)))
 
     # --- sockets
     def socket(self) -> LinuxProgram:
