@@ -173,6 +173,17 @@ def test_what_a_spurious_loss_cut_is_given_back(make, what):
     assert cwnd < control.cwnd <= cwnd + 2.1 * MSS, "and it goes on from there"
 
 
+@pytest.mark.parametrize("make, share", [(Reno, 0.5), (Cubic, 0.7)])
+@pytest.mark.parametrize("what", ["on_loss", "on_timeout", "on_ecn"])
+def test_a_cut_is_of_what_was_under_way_and_never_of_more_than_the_window(make, share, what):
+    """RFC 5681 §3.1, equation 4. FlightSize may be larger than cwnd: right behind a recovery, it counts what
+    waits at the receiver behind new gaps."""
+    for in_flight, base in ((60, 60), (100, 100), (250, 100)):
+        control = make(MSS, 100 * MSS)
+        getattr(control, what)(LossEvent(0, MSS, in_flight * MSS))
+        assert control.ssthresh == base * share * MSS
+
+
 def test_the_curve_waits_while_the_window_is_not_used():
     control = Cubic(MSS, 100 * MSS)
     path = Path(control)

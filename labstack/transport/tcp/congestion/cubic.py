@@ -143,8 +143,9 @@ class Cubic:
         # §4.7, fast convergence: who loses below the last loss has a new neighbour, and makes room.
         w_max = cwnd * 17 // 20 if cwnd < curve.w_max else cwnd
         self.curve = replace(curve, w_max=w_max, cwnd_prior=cwnd, epoch=None)
-        # §4.6: β = 0.7 of FlightSize, and not of cwnd, which may never have been filled.
-        self.ssthresh = max(event.in_flight * 7 // 10, 2 * self.mss)
+        # §4.6: β = 0.7 of FlightSize, and not of cwnd, which may never have been filled. But in a recovery
+        # right behind another, FlightSize counts what was received behind gaps, and is larger.
+        self.ssthresh = max(min(event.in_flight, cwnd) * 7 // 10, 2 * self.mss)
         self.hystart = None
 
 

@@ -43,20 +43,24 @@ class Reno:
 
     def on_loss(self, event: LossEvent) -> None:
         self._before = (self.cwnd, self.ssthresh)
-        # Half of FlightSize and not of cwnd, which may never have been filled (RFC 5681 §3.1, equation 4).
-        self.ssthresh = max(event.in_flight // 2, 2 * self.mss)
+        self.ssthresh = self._half(event)
         self.cwnd = self.ssthresh
         self._acked = 0
 
     def on_timeout(self, event: LossEvent) -> None:
         self._before = (self.cwnd, self.ssthresh)
-        self.ssthresh = max(event.in_flight // 2, 2 * self.mss)
+        self.ssthresh = self._half(event)
         self.cwnd = self.mss
         self._acked = 0
         self._limit = self.mss  # L = 1 after a time-out (RFC 3465 §2.3)
 
     def on_ecn(self, event: LossEvent) -> None:
         self.on_loss(event)
+
+    def _half(self, event: LossEvent) -> int:
+        # Of FlightSize and not of cwnd, which may never have been filled (RFC 5681 §3.1, equation 4). But when
+        # when one recovery follows another, FlightSize counts what was received behind gaps, and is larger.
+        return max(min(event.in_flight, self.cwnd) // 2, 2 * self.mss)
 
     def on_spurious(self) -> None:
         cwnd, self.ssthresh = self._before
