@@ -58,7 +58,7 @@ class Reno:
         self.on_loss(event)
 
     def _half(self, event: LossEvent) -> int:
-        # Of FlightSize and not of cwnd, which may never have been filled (RFC 5681 §3.1, equation 4). But when
+        # Of FlightSize and not of cwnd, which may never have been filled (RFC 5681 §3.1, equation 4). But
         # when one recovery follows another, FlightSize counts what was received behind gaps, and is larger.
         return max(min(event.in_flight, self.cwnd) // 2, 2 * self.mss)
 
