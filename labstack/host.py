@@ -35,8 +35,9 @@ from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion.names import Make
 from labstack.transport.tcp.flight import Parts
 from labstack.transport.tcp.layer import Find, Tcp, find_socket
+from labstack.transport.tcp.rack import Rack
 from labstack.transport.tcp.receiver import Reassembly, Receiver
-from labstack.transport.tcp.recovery import NewReno, Recovery
+from labstack.transport.tcp.recovery import Recovery
 from labstack.transport.tcp.rtt import Rfc6298, RttEstimator
 from labstack.transport.tcp.sender import Segmentation, Sender
 from labstack.transport.udp import Udp
@@ -77,7 +78,7 @@ class Host:
         receiver: Callable[[TcpConfig], Receiver] = Reassembly,
         sender: Callable[[TcpConfig], Sender] = Segmentation,
         rtt: Callable[[TcpConfig], RttEstimator] = Rfc6298,
-        recovery: Callable[[int], Recovery] = NewReno,
+        recovery: Callable[[int, TcpConfig], Recovery] = Rack,
         congestion: str | Make | None = None,
         find_socket: Find = find_socket,
         resolve: Callable[[str], IPAddress | None] | None = None,

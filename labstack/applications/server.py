@@ -29,7 +29,6 @@ class Host(Stack, Protocol):
     @property
     def now(self) -> float:
         """Seconds on the machine's clock."""
-        ...
 
     def connect(self, address: tuple[str, int], timeout: float | None = None) -> Socket: ...
 

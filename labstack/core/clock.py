@@ -30,7 +30,6 @@ class Clock(Protocol):
         Calls due at the same time run in the order in which they were asked for. A `daemon` call is
         housekeeping: it does not keep a network from being idle.
         """
-        ...
 
 
 class Deadlock(RuntimeError):
@@ -76,7 +75,6 @@ class Driver(Clock, Protocol):
     ) -> bool:
         """Wait until `ready()`; False if `timeout` nanoseconds passed first. `waiters` are those whose waking
         may make it ready; `what` says, for `Deadlock`, what is being waited for."""
-        ...
 
     def spawn(
         self, fn: Callable[..., object], *args: object, name: str = "", daemon: bool = True
@@ -85,11 +83,9 @@ class Driver(Clock, Protocol):
     def carry_on(self, much: bool) -> None:
         """The caller, who owns the stack, has sent something, or `much`: a driver in real time may handle
         here what has come meanwhile, so that no other thread need do it."""
-        ...
 
     def __enter__(self) -> object:
         """Own the stack: no frame or timer is handled by another thread until `__exit__`. May be nested."""
-        ...
 
     def __exit__(self, *exc: object) -> None: ...
 

@@ -26,15 +26,12 @@ class Stack(Protocol):
     def turn(self, ready: list[int]) -> tuple[list[int], float | None] | None:
         """Handle what is ready and what is due. Returns the descriptors to wait for, and for how long in
         seconds (None: for ever), or None to end."""
-        ...
 
     def forget_closed(self) -> None:
         """A descriptor was closed that is still watched: find out which."""
-        ...
 
     def die(self, error: BaseException) -> None:
         """The thread cannot go on."""
-        ...
 
 
 class Background(threading.Thread):

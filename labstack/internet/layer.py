@@ -37,11 +37,9 @@ class Transport(Protocol):
 
         A `Trouble` in return is reported to the sender, where the network layer's rules allow that.
         """
-        ...
 
     def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
         """A datagram sent from `src` to `dst` ran into trouble; `quoted` is the beginning of its payload."""
-        ...
 
 
 class NetworkLayer(Protocol):
@@ -49,7 +47,6 @@ class NetworkLayer(Protocol):
 
     def register(self, protocol: int, transport: Transport) -> None:
         """Hand datagrams of that IP protocol number to `transport`."""
-        ...
 
     def send(
         self,
@@ -71,31 +68,24 @@ class NetworkLayer(Protocol):
 
         Raises OSError (ENETUNREACH, EMSGSIZE, EACCES for a broadcast not asked for).
         """
-        ...
 
     def mtu(self, dst: IPAddress) -> int:
         """The largest transport header and payload together, in bytes, that reach `dst` in one uncut
         datagram."""
-        ...
 
     def offload(self, dst: IPAddress) -> int:
         """The largest unfinished TCP payload that the way to `dst` takes in one piece; 0 for finished
         segments only."""
-        ...
 
     def source_for(self, dst: IPAddress) -> IPAddress:
         """The own address from which datagrams to `dst` leave. Raises OSError (ENETUNREACH) without a
         route."""
-        ...
 
     def is_own(self, address: IPAddress) -> bool:
         """Whether datagrams to `address` end at this host (broadcasts aside)."""
-        ...
 
     def is_unicast(self, address: IPAddress) -> bool:
         """Whether `address` names one host: no broadcast, no multicast, not 0.0.0.0."""
-        ...
 
     def pseudo_sum(self, src: IPAddress, dst: IPAddress, protocol: int, length: int) -> int:
         """The sum of the pseudo-header, with which a transport's checksum begins."""
-        ...

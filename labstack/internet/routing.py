@@ -38,7 +38,6 @@ class RoutingTable(Protocol):
 
     def look_up(self, dst: IPAddress) -> Route | None:
         """The route for `dst`, or None."""
-        ...
 
     def routes(self) -> list[Route]: ...
 

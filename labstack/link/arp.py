@@ -56,17 +56,14 @@ class Cache(Protocol):
     def learn(self, address: IPAddress, mac: MAC, now: int) -> IPAddress | None:
         """`address` is at `mac`, as a packet said at the time `now` (nanoseconds). The address that had to go
         for it, if the cache was full."""
-        ...
 
     def look_up(self, address: IPAddress, now: int) -> MAC | None:
         """The MAC of `address`, if it is known and not too old."""
-        ...
 
     def forget(self, address: IPAddress) -> None: ...
 
     def entries(self, now: int) -> list[tuple[IPAddress, MAC, int]]:
         """Address, MAC, and age in nanoseconds of each entry that still holds."""
-        ...
 
 
 class ArpCache:

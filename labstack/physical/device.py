@@ -42,11 +42,9 @@ class Device(Protocol):
 
     def attach(self, receive: Receive) -> None:
         """Hand every arriving frame to `receive`."""
-        ...
 
     def transmit(self, header: bytes, payload: Buffer, segment_size: int = 0) -> None:
         """Send. The payload is borrowed: a device that keeps it copies it."""
-        ...
 
     def close(self) -> None: ...
 

@@ -53,12 +53,10 @@ class Discipline(Protocol):
 
     def put(self, waiting: Waiting) -> bool:
         """Take a frame; False if there is no room for it."""
-        ...
 
     def take(self, now: int) -> tuple[Waiting, Verdict] | None:
         """The next frame, and what becomes of it; None if none waits. After one that is dropped, the wire
         asks again."""
-        ...
 
 
 class DropTail:

@@ -39,6 +39,5 @@ class Stack(Protocol):
 
     def resolve(self, name: str) -> IPAddress:
         """The address of a host; "" is every own address. Raises socket.gaierror for an unknown name."""
-        ...
 
     def next_fileno(self) -> int: ...

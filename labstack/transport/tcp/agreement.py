@@ -23,6 +23,11 @@ from labstack.transport.tcp.timestamps import Timestamps
 DEFAULT_MSS = 536
 """What a peer takes that announces nothing (RFC 9293 §3.7.1)."""
 
+Besides = tuple[tuple[Block, ...], int | None]
+"""What options add to an acknowledgement: the pieces that the peer has, and when the segment was sent whose
+time it echoes (nanoseconds; None if it is not known)."""
+NOTHING: Besides = ((), None)
+
 
 class Agreement:
     """The options of one connection. `clock_offset` is where its timestamps begin."""
@@ -89,6 +94,11 @@ class Agreement:
         """An acceptable segment has come with options: its time is the next to be echoed."""
         if options.timestamps is not None and self.timestamps.on:
             self.timestamps.learn(options.timestamps[0], seq)
+
+    def read_ack(self, options: Options) -> Besides:
+        """The options of an acknowledgement."""
+        times = options.timestamps if self.timestamps.on else None
+        return options.sack if self.sack else (), None if times is None else self.timestamps.sent_at(times[1])
 
     def for_segment(self, ack: int, blocks: tuple[Block, ...], size: int) -> bytes:
         """The options of a segment with `size` bytes that acknowledges up to `ack`; `blocks` is what has come

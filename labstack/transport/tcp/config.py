@@ -85,6 +85,14 @@ class TcpConfig:
     """Offer timestamps (RFC 7323 §3). They take 12 bytes of every segment and some microseconds, and pay
     where sequence numbers come round while old segments may be alive, above 100 Mbit/s: `linux` has them, and
     plain pictures of segments do without."""
+    duplicates: int = 3
+    """DupThresh: so many duplicate ACKs, or segments behind a gap, show a loss (RFC 5681 §3.2)."""
+    tail_loss_probe: bool = True
+    """Where the peer sends SACK: ask after two round trips whether the last segments were lost (RFC 8985
+    §7)."""
+    max_ack_delay: int = 200 * MILLISECOND
+    """How long the peer may wait with the acknowledgement of a single segment, as a probe of it takes into
+    account (RFC 8985 §7.2)."""
     nagle: bool = True
     """RFC 9293 §3.7.4; a socket's TCP_NODELAY switches it off."""
     max_holes: int = 256

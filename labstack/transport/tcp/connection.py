@@ -22,7 +22,7 @@ from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.acknowledgement import Acknowledgement
-from labstack.transport.tcp.agreement import Agreement
+from labstack.transport.tcp.agreement import NOTHING, Agreement
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.ecn import Ecn
 from labstack.transport.tcp.flight import Flight, Parts
@@ -49,18 +49,9 @@ class Connection:
     `changed(connection)` is called when it is established, when it enters TIME-WAIT, and when it is over.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        network: NetworkLayer,
-        local: tuple[IPAddress, int],
-        peer: tuple[IPAddress, int],
-        config: TcpConfig,
-        parts: Parts,
-        iss: int,
-        clock_offset: int,
-        changed: Callable[[Connection], None],
-    ) -> None:
+    def __init__(self, node: Node, network: NetworkLayer, local: tuple[IPAddress, int],
+            peer: tuple[IPAddress, int], config: TcpConfig, parts: Parts, iss: int, clock_offset: int,
+            changed: Callable[[Connection], None]) -> None:  # fmt: skip
         self.node = node
         self.local = local
         self.peer = peer
@@ -80,10 +71,8 @@ class Connection:
         self._changed = changed
         self.agreed = Agreement(config, node.clock, clock_offset)
         """The options: what both ends have offered."""
-        self.handshake = Handshake(
-            node, config, self.agreed, self.transmitter, self.receiver, self.flight.rtt, self.ecn, iss,
-            self._on_no_answer,
-        )  # fmt: skip
+        self.handshake = Handshake(node, config, self.agreed, self.transmitter, self.receiver,
+            self.flight.rtt, self.ecn, iss, self._on_no_answer)  # fmt: skip
         self._keepalive: Keepalive | None = None
         self._max_window = 0  # the largest that the peer has ever allowed, in bytes
         self._shut_early = False
@@ -285,7 +274,7 @@ class Connection:
         if not flags & ACK:
             self.node.drop(rules.NO_ACK, **self.names)
             return
-        if not self._process_ack(header, size):
+        if not self._process_ack(header, size, options):
             return
         # Sixth, the URG bit: not used here. Seventh, process the segment's text; eighth, check the FIN bit.
         if size or flags & FIN:
@@ -408,7 +397,7 @@ class Connection:
         else:
             self._finish(errno.ECONNRESET)
 
-    def _process_ack(self, header: Header, size: int) -> bool:
+    def _process_ack(self, header: Header, size: int, options: Options | None = None) -> bool:
         """The fifth check. False if the segment, or the connection, is done with."""
         ack = header.ack
         if self.state is State.SYN_RECEIVED:
@@ -432,7 +421,8 @@ class Connection:
             self._max_window = window
         if self.ecn.agreed:
             flight.heed_marks(header.flags, ack)
-        acked = flight.acknowledged(header.seq, ack, window, bare)
+        besides = self.agreed.read_ack(options) if options is not None else NOTHING
+        acked = flight.acknowledged(header.seq, ack, window, bare, besides)
         if acked and self.writable and self.can_write():
             self.writable.wake()
         return self.state in CAN_SEND or self._after_own_fin()
@@ -481,9 +471,8 @@ class Connection:
     # --- the handshake
     def _established(self, seq: int, window: int) -> None:
         """The handshake is through: from now on bytes flow."""
-        handshake = self.handshake
-        handshake.alarm.stop()
-        self.flight.start(self.iss, self.mss, syn_lost=handshake.syn_lost)
+        self.handshake.finish()
+        self.flight.start(self.iss, self.mss, self.handshake.syn_lost, self.agreed.sack)
         self.flight.sender.acknowledge(seq, seq_add(self.iss, 1), window)
         self._max_window = window
         if self._keepalive is not None:

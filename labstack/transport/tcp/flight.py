@@ -1,10 +1,12 @@
-"""The sending side at work: what is under way, what may follow it, and the two timers that wait for answers.
+"""The sending side at work: what is under way, what may follow it, and the timers that wait for answers.
 
 `sender` knows the stream and the peer's window, `recovery` what is lost, `congestion` how much the network
 bears, `rtt` how long to wait. Here they meet. Each acknowledgement goes to all of them, and then `output`
 sends what may be sent; with a controller that paces, a little at a time.
 
     retransmission timer   something is under way, and its acknowledgement does not come    RFC 6298
+    reordering timer       something is late: is it lost, or was it overtaken?              RFC 8985 §6.2
+    probe timer            the last segments are not acknowledged                           RFC 8985 §7.2
     persist timer          nothing is under way, and the window has no room for more        RFC 9293 §3.8.6.1
     pacing timer           more may be sent, but not yet: see `pacing`
 """
@@ -17,17 +19,21 @@ from dataclasses import dataclass
 from labstack.core.clock import Alarm
 from labstack.core.events import Rule
 from labstack.core.node import Node
+from labstack.core.seq import seq_add, seq_sub
 from labstack.core.units import SECOND
 from labstack.transport.tcp import rules
+from labstack.transport.tcp.agreement import NOTHING, Besides
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import INFINITE, CongestionControl, LossEvent
 from labstack.transport.tcp.congestion.names import Make, by_name
 from labstack.transport.tcp.ecn import Ecn
 from labstack.transport.tcp.pacing import Pacer
 from labstack.transport.tcp.receiver import Receiver
-from labstack.transport.tcp.recovery import Recovery
+from labstack.transport.tcp.recovery import NewReno, Recovery
 from labstack.transport.tcp.rtt import RttEstimator
+from labstack.transport.tcp.scoreboard import Ack
 from labstack.transport.tcp.sender import Segment, Sender
+from labstack.transport.tcp.tlp import TailLossProbe
 
 SendSegment = Callable[[Segment, Rule, bool], None]
 """Send a segment, new (True) or not, with what the connection has to say beside it: ACK and window."""
@@ -41,22 +47,14 @@ class Parts:
     receiver: Callable[[TcpConfig], Receiver]
     sender: Callable[[TcpConfig], Sender]
     rtt: Callable[[TcpConfig], RttEstimator]
-    recovery: Callable[[int], Recovery]
+    recovery: Callable[[int, TcpConfig], Recovery]
 
 
 class Flight:
     """The bytes of one connection that are under way. `give_up` is called when the peer answers no more."""
 
-    def __init__(
-        self,
-        node: Node,
-        names: dict[str, str],
-        config: TcpConfig,
-        parts: Parts,
-        ecn: Ecn,
-        send: SendSegment,
-        give_up: Callable[[], None],
-    ) -> None:
+    def __init__(self, node: Node, names: dict[str, str], config: TcpConfig, parts: Parts, ecn: Ecn,
+            send: SendSegment, give_up: Callable[[], None]) -> None:  # fmt: skip
         self.node = node
         self.config = config
         self.sender = parts.sender(config)
@@ -75,23 +73,33 @@ class Flight:
         self._names = names
         self._send = send
         self._give_up = give_up
-        self._tries = 0
+        self.tries = 0
+        """How often the oldest segment, or the probe, has been sent again without an answer."""
         self._unanswered_since = 0
         self._cwnd_limited = False
-        self._app_limited = False
+        self.app_limited = False
+        """The program has no more to send, and nothing else holds the sender back."""
         self._phase = ""
         self._retransmission = Alarm(node.clock, node.events, rules.RETRANSMISSION_TIMEOUT, self._on_timeout)
+        self._reordering = Alarm(
+            node.clock, node.events, rules.REORDERING_TIMEOUT, self._on_reordering_timeout)  # fmt: skip
+        self._probe = Alarm(node.clock, node.events, rules.PROBE_TIMEOUT, self._on_probe_timeout)
+        self._tlp = TailLossProbe(config)
+        self._newest = 0  # where the last new segment begins
         self._pacer = Pacer(node, self._go_on)
         self._persist = Alarm(node.clock, node.events, rules.PERSIST_TIMEOUT, self._on_persist)
         self._batch = Alarm(node.clock, node.events, rules.BATCH, self._go_on)
 
-    def start(self, iss: int, mss: int, syn_lost: bool) -> None:
-        """The handshake is through: bytes may flow, numbered from `iss` + 1, `mss` of them a segment. After a
-        SYN that was lost, carefully: RFC 5681 §3.1 and RFC 6298 §5.7."""
+    def start(self, iss: int, mss: int, syn_lost: bool, sack: bool) -> None:
+        """The handshake is through: bytes may flow, numbered from `iss` + 1, `mss` of them a segment; with
+        `sack`, the peer names what has arrived. After a SYN that was lost, carefully: RFC 5681 §3.1 and RFC
+        6298 §5.7."""
         self.mss = mss
         self.open = True
         self.sender.start(iss, mss)
-        self.recovery = self._parts.recovery(mss)
+        self.recovery = self._parts.recovery(mss, self.config)
+        if self.recovery.selective and not sack:
+            self.recovery = NewReno(mss, self.config)
         window = mss if syn_lost else self.config.initial_window * mss
         self.congestion = by_name(self.config.congestion)(mss, window)
         if syn_lost:
@@ -117,9 +125,10 @@ class Flight:
             alarm.stop()
 
     # --- an acknowledgement
-    def acknowledged(self, seq: int, ack: int, window: int, bare: bool) -> int:
+    def acknowledged(self, seq: int, ack: int, window: int, bare: bool, besides: Besides = NOTHING) -> int:
         """The segment numbered `seq` acknowledges up to `ack`, and allows `window` bytes. `bare`: it carries
-        nothing else. How many sequence numbers are acknowledged for the first time."""
+        no more than that, but for the options, `besides`. How many sequence numbers are acknowledged for the
+        first time."""
         sender, recovery = self.sender, self.recovery
         before = sender.snd_wnd
         # RFC 5681 §2: a duplicate carries no data, moves nothing, and something is under way. While the
@@ -127,9 +136,11 @@ class Flight:
         duplicate = bare and ack == sender.snd_una != sender.snd_nxt and window == before > 0
         acked = sender.acknowledge(seq, ack, window)
         if acked or not (before or self.orphan):
-            self._tries = 0
-        if acked or duplicate:
-            self._on_ack(ack, duplicate)
+            self.tries = 0
+        """How often the oldest segment, or the probe, has been sent again without an answer."""
+        if acked or duplicate or besides[0]:
+            now = self.node.clock.now
+            self._on_ack(Ack(ack, acked, duplicate, now, self._cwnd_limited, *besides))
         elif not before and sender.snd_wnd and recovery.outstanding:
             # The window was shut and is open again: what probed it was not kept by the peer.
             recovery.on_timeout(self.node.clock.now)
@@ -139,26 +150,52 @@ class Flight:
             self._tell()
         return acked
 
-    def _on_ack(self, ack: int, duplicate: bool) -> None:
-        now = self.node.clock.now
-        recovery = self.recovery
-        sample, loss = recovery.on_ack(ack, duplicate, now, self._cwnd_limited)
+    def _on_ack(self, ack: Ack) -> None:
+        now, recovery = ack.now, self.recovery
+        sample, loss = recovery.on_ack(ack)
         if sample is not None:
             if sample.rtt is not None:
                 self.rtt.sample(sample.rtt)
             self.congestion.on_ack(sample)
-            if sample.lost:
-                self._retransmit(rules.PARTIAL_ACK)
+        if loss is not None:
+            self._on_loss(loss)
+        elif sample is not None and sample.lost:
+            self._retransmit(recovery.reason)
+        if self._tlp.under_way and self._tlp.on_ack(ack) and not recovery.in_recovery:
+            # The probe was the repair of the only loss: for the network it is one like any other.
+            self.node.counters.add(rules.PROBE_REPAIRED.name)
+            if self.node.events:
+                self.node.events.emit(rules.PROBE_REPAIRED, **self._names)
+            self.congestion.on_loss(LossEvent(now, self.mss, recovery.in_flight + self.mss))
+        if ack.advanced:
             if recovery.outstanding:
                 self._retransmission.set(now + self.rtt.rto)  # RFC 6298 §5.3
             else:
-                self._retransmission.stop()  # §5.2
-        if loss is not None:
-            self.congestion.on_loss(loss)
-            self._ecn.reduced(self.sender.snd_nxt)
-            self.node.counters.add(rules.FAST_RETRANSMIT.name)
-            # The first one goes out at once, whatever the window says (RFC 5681 §3.2, step 2).
-            self._retransmit(rules.FAST_RETRANSMIT)
+                for alarm in (self._retransmission, self._reordering, self._probe):
+                    alarm.stop()  # §5.2
+
+    def _on_loss(self, loss: LossEvent) -> None:
+        """A new episode begins."""
+        self.congestion.on_loss(loss)
+        self._ecn.reduced(self.sender.snd_nxt)
+        self.node.counters.add(rules.FAST_RETRANSMIT.name)
+        # The first one goes out at once, whatever the window says (RFC 5681 §3.2, step 2).
+        self._retransmit(self.recovery.reason)
+
+    def _set_timers(self, now: int) -> None:
+        """The reordering timer as recovery wants it, and the probe's, if nothing is known to be missing."""
+        recovery = self.recovery
+        if recovery.reordering_deadline is not None:
+            self._reordering.set(recovery.reordering_deadline)
+        elif self._reordering.deadline is not None:
+            self._reordering.stop()
+        if self._tlp.may_ask(recovery):
+            deadline = now + self._tlp.patience(self.rtt, recovery.outstanding <= self.mss)
+            if deadline < (self._retransmission.deadline or deadline):
+                self._probe.set(deadline)
+                return
+        if self._probe.deadline is not None:
+            self._probe.stop()
 
     def heed_marks(self, flags: int, ack: int) -> None:
         """An acknowledgement may say that the network marked what was sent: cut the window, as for a loss,
@@ -186,7 +223,7 @@ class Flight:
                 break
             if rate and not self._pacer.allows(rate, mss):
                 break
-            self._retransmit(rules.RETRANSMIT)
+            self._retransmit(recovery.reason)
         else:
             limit = max(self.offload - self.offload % mss, mss)
             if rate:
@@ -195,20 +232,24 @@ class Flight:
                 segment := sender.next_segment(congestion.cwnd - recovery.in_flight, limit)
             ) is not None:
                 self._transmit(segment, why, new=True)
+                self._newest = segment.seq
         unsent = sender.unsent
         # Was it the congestion window that held us back, or had the program, or the peer, no more to give?
         self._cwnd_limited = recovery.in_flight + mss > congestion.cwnd
-        self._app_limited = unsent < mss and not self._cwnd_limited
+        self.app_limited = unsent < mss and not self._cwnd_limited
         waits = self._persist.deadline is not None or self._pacer.alarm.deadline is not None
         if unsent and not recovery.outstanding and not waits:
             self._persist.set(self.node.clock.now + self.rtt.rto)
+        self._set_timers(self.node.clock.now)
         if self.node.events:
             self._tell()
 
     def _transmit(self, segment: Segment, why: Rule, new: bool = False) -> None:
         """Send a segment, and see that somebody waits for its acknowledgement (RFC 6298 §5.1)."""
         now = self.node.clock.now
-        self.recovery.on_sent(segment.seq, len(segment.data) + segment.fin, now, self._app_limited)
+        size = len(segment.data) + segment.fin
+        self.recovery.on_sent(segment.seq, size, now, self.app_limited)
+        self.app_limited = False
         if self._retransmission.deadline is None:
             self._retransmission.set(now + self.rtt.rto)
         rate = self.congestion.pacing_rate
@@ -219,16 +260,31 @@ class Flight:
     def _retransmit(self, why: Rule) -> None:
         lost = self.recovery.next_lost()
         if lost is not None:
-            self.retransmitted += 1
-            self.node.counters.add(rules.RETRANSMIT.name)
-            self._transmit(self.sender.again(*lost), why)
+            self._count_again()
+            self._transmit(self._as_much_as_fits(*lost), why)
+
+    def _count_again(self) -> None:
+        self.retransmitted += 1
+        self.node.counters.add(rules.RETRANSMIT.name)
+
+    def _as_much_as_fits(self, seq: int, size: int) -> Segment:
+        """What is lost, to be sent again. If it is the last thing that was sent, and short, such as the byte
+        that probed a shut window, what has been written since goes in the same segment (RFC 9293 §3.7.4)."""
+        sender = self.sender
+        if size < self.mss and sender.unsent and (seq + size) & 0xFFFFFFFF == sender.snd_nxt:
+            end, sender.snd_nxt = sender.snd_nxt, seq
+            segment = sender.next_segment(self.mss, self.mss)
+            if segment is not None and len(segment.data) >= size:
+                return segment
+            sender.snd_nxt = end
+        return sender.again(seq, size)
 
     # --- timers
     def _on_timeout(self) -> None:
         """RFC 6298 §5.4 to §5.6, and R2 of RFC 9293 §3.8.3."""
         now = self.node.clock.now
-        self._tries += 1
-        if self._tries == 1:
+        self.tries += 1
+        if self.tries == 1:
             self._unanswered_since = now - self.rtt.rto
         if self._is_hopeless(now):
             self._give_up()
@@ -241,12 +297,36 @@ class Flight:
             return
         self.node.counters.add(rules.RETRANSMISSION_TIMEOUT.name)
         event = self.recovery.on_timeout(now)
-        if self._tries == 1:
+        self._tlp.stop()
+        if self.tries == 1:
             # ssthresh is not halved again for a segment that is lost once more (RFC 5681 §3.1).
             self.congestion.on_timeout(event)
             self._ecn.reduced(self.sender.snd_nxt)
         self._retransmit(rules.RETRANSMIT)
         self.output(rules.DATA)
+
+    def _on_reordering_timeout(self) -> None:
+        loss = self.recovery.on_reordering_timeout(self.node.clock.now)
+        if loss is not None:
+            self._on_loss(loss)
+        self.output(rules.DATA)
+
+    def _on_probe_timeout(self) -> None:
+        """RFC 8985 §7.3: new bytes if there are any and the peer has room, or the last segment once more."""
+        sender, mss = self.sender, self.mss
+        if not self.recovery.outstanding or not sender.snd_wnd:
+            return
+        segment = sender.next_segment(mss, mss)
+        again = segment is None
+        if segment is None:
+            size = seq_sub(sender.snd_nxt, self._newest)
+            size = min(size, (size - 1) % mss + 1)
+            segment = sender.again(seq_add(sender.snd_nxt, -size), size)
+            self._count_again()
+        self._tlp.sent(sender.snd_nxt, again)
+        self.node.counters.add(rules.TAIL_LOSS_PROBE.name)
+        self._transmit(segment, rules.TAIL_LOSS_PROBE)
+        self._retransmission.set(self.node.clock.now + self.rtt.rto)
 
     def _go_on(self) -> None:
         self.output(rules.DATA)
@@ -256,7 +336,7 @@ class Flight:
         limit = self.config.user_timeout
         if limit is not None and not self.orphan:
             return now - self._unanswered_since >= limit
-        return self._tries > (self.config.orphan_retries if self.orphan else self.config.retries)
+        return self.tries > (self.config.orphan_retries if self.orphan else self.config.retries)
 
     def _on_persist(self) -> None:
         if self.open and self.sender.unsent:
@@ -267,7 +347,8 @@ class Flight:
     @property
     def timers(self) -> list[Alarm]:
         """Those that are set."""
-        alarms = (self._retransmission, self._persist, self._batch, self._pacer.alarm)
+        alarms = (self._retransmission, self._reordering, self._probe, self._persist, self._batch,
+            self._pacer.alarm)  # fmt: skip
         return [alarm for alarm in alarms if alarm.deadline is not None]
 
     @property
@@ -275,28 +356,12 @@ class Flight:
         """Nothing is under way, and nothing waits to be sent."""
         return self.sender.snd_una == self.sender.snd_nxt and not self.sender.unsent
 
-    @property
-    def tries(self) -> int:
-        """How often the oldest segment, or the probe, has been sent again without an answer."""
-        return self._tries
-
-    @property
-    def app_limited(self) -> bool:
-        """The program has no more to send, and nothing else holds the sender back."""
-        return self._app_limited
-
     def _tell(self) -> None:
         events, congestion, recovery = self.node.events, self.congestion, self.recovery
-        events.emit(
-            rules.WINDOW,
-            **self._names,
-            cwnd=congestion.cwnd,
+        events.emit(rules.WINDOW, **self._names, cwnd=congestion.cwnd,
             ssthresh=congestion.ssthresh if congestion.ssthresh < INFINITE else None,
-            in_flight=recovery.in_flight,
-            peer_window=self.sender.snd_wnd,
-            srtt=self.rtt.srtt,
-            rto=self.rtt.rto,
-        )
+            in_flight=recovery.in_flight, peer_window=self.sender.snd_wnd, srtt=self.rtt.srtt,
+            rto=self.rtt.rto)  # fmt: skip
         phase = self.phase_now()
         if phase != self._phase:
             self._phase = phase

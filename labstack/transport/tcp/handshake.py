@@ -35,18 +35,9 @@ _ERRNO = {
 class Handshake:
     """The opening of a connection whose initial number is `iss`. `give_up` is called when nobody answers."""
 
-    def __init__(
-        self,
-        node: Node,
-        config: TcpConfig,
-        agreed: Agreement,
-        transmitter: Transmitter,
-        receiver: Receiver,
-        rtt: RttEstimator,
-        ecn: Ecn,
-        iss: int,
-        give_up: Callable[[], None],
-    ) -> None:
+    def __init__(self, node: Node, config: TcpConfig, agreed: Agreement, transmitter: Transmitter,
+            receiver: Receiver, rtt: RttEstimator, ecn: Ecn, iss: int,
+            give_up: Callable[[], None]) -> None:  # fmt: skip
         self.iss = iss
         self.alarm = Alarm(node.clock, node.events, rules.HANDSHAKE_TIMEOUT, self._on_timeout)
         self._node = node
@@ -59,6 +50,7 @@ class Handshake:
         self._give_up = give_up
         self._flags = SYN
         self._syns = 0
+        self._sent_at = 0
 
     @property
     def syn_lost(self) -> bool:
@@ -91,6 +83,7 @@ class Handshake:
         """Send the SYN, for the first time or again; with the peer's SYN seen, it acknowledges that. Raises
         OSError when there is no way to the peer."""
         self._syns += 1
+        self._sent_at = self._node.clock.now
         self.alarm.set(self._node.clock.now + self._rtt.rto)
         answers = bool(self._flags & ACK)
         ack = self._receiver.rcv_nxt if answers else 0
@@ -98,6 +91,12 @@ class Handshake:
         options = self._agreed.for_syn(answers, ack)
         flags = self._flags | self._ecn.for_syn(answers, self._syns > 1)
         self._transmitter.send(flags, self.iss, ack, window, why, b"", options)
+
+    def finish(self) -> None:
+        """It is answered: the first round-trip time is known, if the SYN was sent once (RFC 6298 §2.2)."""
+        self.alarm.stop()
+        if self._syns == 1:
+            self._rtt.sample(self._node.clock.now - self._sent_at)
 
     def try_again(self, why: Rule) -> None:
         """Send the SYN; without a way to the peer, it may come back before the next try."""

@@ -19,14 +19,8 @@ class Keepalive:
     """The watch on one connection, from `start` on. `probe` sends the segment; `give_up` ends the connection;
     `busy()` says that something is under way, whose own timer watches."""
 
-    def __init__(
-        self,
-        node: Node,
-        config: TcpConfig,
-        probe: Callable[[], None],
-        give_up: Callable[[], None],
-        busy: Callable[[], bool],
-    ) -> None:
+    def __init__(self, node: Node, config: TcpConfig, probe: Callable[[], None], give_up: Callable[[], None],
+            busy: Callable[[], bool]) -> None:  # fmt: skip
         self.config = config
         self.alarm = Alarm(node.clock, node.events, rules.KEEPALIVE, self._on_idle)
         self._clock = node.clock

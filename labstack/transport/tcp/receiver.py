@@ -64,29 +64,23 @@ class Receiver(Protocol):
     def start(self, irs: int, mss: int, shift: int) -> None:
         """The peer's first sequence number is `irs`, its segments carry up to `mss` bytes, and the windows
         that it is told are scaled by `shift` bits."""
-        ...
 
     def accept(self, seq: int, data: Buffer, fin: bool) -> Acknowledge:
         """Take a segment whose beginning may be old, and whose end is not beyond the window; `data` is
         borrowed."""
-        ...
 
     def peek(self, size: int) -> Buffer:
         """Up to `size` bytes for the program, which stay here: a view, borrowed."""
-        ...
 
     def consume(self, size: int) -> None:
         """The program has taken so many."""
-        ...
 
     def offer(self) -> int:
         """The window to offer now, in bytes; it becomes `rcv_wnd`. The caller sends it, and with it an
         ACK."""
-        ...
 
     def wants_update(self) -> bool:
         """The program has read so much that the peer should be told of the larger window unasked."""
-        ...
 
 
 def scale_for(buffer: int) -> int:
@@ -226,7 +220,13 @@ class Reassembly:
         if self._twice:
             named.insert(0, self._twice)
             self._twice = None
-        return tuple(self._numbers(piece) for piece in named[:MAX_BLOCKS])
+        blocks = [self._numbers(piece) for piece in named]
+        fin = self._fin_at
+        if fin is not None and not self.finished:
+            # A FIN that has come takes a number too: behind a piece, or alone.
+            whole = [(left, seq_add(fin, 1) if right == fin else right) for left, right in blocks]
+            blocks = whole if whole != blocks else [*blocks, (fin, seq_add(fin, 1))]
+        return tuple(blocks[:MAX_BLOCKS])
 
     def peek(self, size: int) -> Buffer:
         return self._ring.view(0, min(size, self.available))
@@ -245,7 +245,7 @@ class Reassembly:
     def offer(self) -> int:
         self._unacknowledged = 0
         self.rcv_wnd = self._possible()
-        if self._pieces or self._twice or self.blocks:
+        if self._pieces or self._twice or self.blocks or self._fin_at is not None:
             self.blocks = self._report()
         return self.rcv_wnd
 

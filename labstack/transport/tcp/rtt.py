@@ -26,11 +26,9 @@ class RttEstimator(Protocol):
 
     def sample(self, rtt: int) -> None:
         """A round trip took so long."""
-        ...
 
     def back_off(self) -> None:
         """The time-out came: wait twice as long for the next answer (RFC 6298 §5.5)."""
-        ...
 
 
 class Rfc6298:

@@ -48,39 +48,31 @@ class Sender(Protocol):
     @property
     def unsent(self) -> int:
         """Bytes written and never sent, the FIN counted as one."""
-        ...
 
     def start(self, iss: int, mss: int) -> None:
         """The first byte has the number `iss` + 1; segments carry up to `mss` bytes."""
-        ...
 
     def write(self, data: Buffer) -> int:
         """Queue as much of `data` as there is room for; how much that was."""
-        ...
 
     def finish(self) -> None:
         """The program has no more: a FIN follows the last byte."""
-        ...
 
     def next_segment(self, room: int, limit: int) -> Segment | None:
         """The next new segment, if one may be sent now; it counts as sent. `room`: bytes that congestion
         control allows beside those in flight; `limit`: the longest piece that may be sent at once, at least
         an MSS."""
-        ...
 
     def force(self) -> Segment:
         """The next new byte, or the FIN, although the peer's window has no room: a probe (RFC 9293 §3.8.6.1);
         or as much as there is room for, although it is little: the silly window's override (§3.8.6.2.1)."""
-        ...
 
     def again(self, seq: int, size: int) -> Segment:
         """What was sent from `seq` on, `size` sequence numbers of it, to be sent once more."""
-        ...
 
     def acknowledge(self, seq: int, ack: int, window: int) -> int:
         """A segment numbered `seq` acknowledges up to `ack` and allows `window` bytes from there; how many
         bytes are acknowledged for the first time, the FIN counted as one."""
-        ...
 
 
 class Segmentation:

@@ -68,32 +68,16 @@ class Transmitter:
         )
         events = self.node.events
         if not events:
-            self.network.send(
-                self._dst,
-                PROTO_TCP,
-                packed,
-                data,
-                src=self._src,
-                ecn=ecn,
-                segment_size=segment_size,
-                **self.marks,
-            )
+            self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, ecn=ecn,
+                segment_size=segment_size, **self.marks)  # fmt: skip
             return
         before = events.cause
         events.cause = events.emit(
             why, **self.names, seq=seq, ack=ack, flags=flags, length=len(data), window=window
         )
         try:
-            self.network.send(
-                self._dst,
-                PROTO_TCP,
-                packed,
-                data,
-                src=self._src,
-                ecn=ecn,
-                segment_size=segment_size,
-                **self.marks,
-            )
+            self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, ecn=ecn,
+                segment_size=segment_size, **self.marks)  # fmt: skip
         finally:
             events.cause = before
 

@@ -75,16 +75,12 @@ class CongestionControl(Protocol):
 
     def on_loss(self, event: LossEvent) -> None:
         """A new episode of loss was noticed by duplicate acknowledgements."""
-        ...
 
     def on_timeout(self, event: LossEvent) -> None:
         """The retransmission timer expired: all that was under way is taken for lost."""
-        ...
 
     def on_ecn(self, event: LossEvent) -> None:
         """A router on the way marked a packet in place of dropping it (RFC 3168)."""
-        ...
 
     def on_spurious(self) -> None:
         """The last loss or time-out was none: what it cut may be given back (RFC 5682, RFC 9438 §4.9)."""
-        ...
