@@ -52,8 +52,8 @@ def chart(trace: Trace) -> WindowChart:
 
 
 SUMMARY = (
-    "peak cwnd 100,740 bytes at 0.243520 s; most in flight 100,740 bytes at 0.243520 s; "
-    "ssthresh from infinite to 50,370 bytes at 0.247211 s; "
+    "peak cwnd 99,280 bytes at 0.239824 s; most in flight 99,280 bytes at 0.239824 s; "
+    "ssthresh from infinite to 49,640 bytes at 0.245981 s; "
     "1 × fast retransmit; 1 × packet lost; 1 × retransmission"
 )
 
@@ -121,8 +121,8 @@ def test_avoidance_adds_a_segment_each_round_trip(chart: WindowChart) -> None:
 class Flight:
     """Bytes in flight at the sending end, from what scapy reads: (time, bytes, credit) after each frame.
 
-    `credit` is what duplicate acknowledgements stand for: segments that arrived behind the gap. Only while
-    there is one may it differ from zero.
+    `credit` is what SACK blocks name: what arrived behind the gap. Only while there is one may it differ from
+    zero.
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,7 +131,7 @@ class Flight:
         self.size_at_loss = 0
         self.retransmitted_at = 0.0
         una = nxt = first = None
-        duplicates = lost = 0
+        arrived = lost = 0
         for packet in rdpcap(str(path)):
             if TCP not in packet:
                 continue
@@ -148,16 +148,15 @@ class Flight:
                     self.retransmitted_at, lost = time, 0
                 nxt = max(nxt, end)
             elif "S" not in tcp.flags:
-                if length == 0 and tcp.ack == una and nxt != una and "F" not in tcp.flags:
-                    if not duplicates:
-                        self.size_at_loss = nxt - una
-                    duplicates += 1
-                    if duplicates == 3:
-                        lost = MSS
-                elif tcp.ack > una:
-                    una, duplicates = tcp.ack, 0
+                edges = next((value for name, value in tcp.options if name == "SAck"), ())
+                before, arrived = arrived, sum(edges[1::2]) - sum(edges[::2])
+                if arrived and not before:
+                    self.size_at_loss = nxt - una
+                if arrived >= 3 * MSS > before:
+                    lost = MSS
+                una = max(una, tcp.ack)
             assert nxt is not None and una is not None and first is not None
-            self.series.append((time, nxt - una - lost, duplicates * MSS))
+            self.series.append((time, nxt - una - lost, arrived))
         self.sent = nxt - first
 
 
@@ -183,7 +182,7 @@ def test_in_flight_is_what_the_capture_says(chart: WindowChart, flight: Flight) 
         if size != outstanding:
             differing.append(time / 1e9)
     [(start, end)] = [(start, end) for start, end, name in chart.phases if name == "recovery"]
-    # The first two duplicates come before anything is taken for lost.
+    # The first two pieces arrive before anything is taken for lost.
     assert differing and start - 0.003 < min(differing) and max(differing) <= end
     assert max(drawn.values()) == max(size - credit for size, credit in counted.values())
     assert len(drawn) > 500
@@ -209,6 +208,6 @@ def test_the_picture_shows_every_part(chart: WindowChart, tmp_path: Path) -> Non
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (seconds)", "bytes")
     [cwnd] = [line for line in axes.lines if line.get_label() == "cwnd"]
     assert list(cwnd.get_ydata())[:-1] == [point.cwnd for point in chart.points]
-    assert axes.get_ylim()[1] > 100_740
+    assert axes.get_ylim()[1] > 99_280
     picture = matplotlib.image.imread(chart.save(tmp_path / "window.png"))
     assert picture.shape[:2] == (860, 1720) and picture.std() > 0.05

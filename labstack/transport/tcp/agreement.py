@@ -69,11 +69,8 @@ class Agreement:
 
     def for_syn(self, answers: bool, ack: int) -> bytes:
         """The options of our SYN; one that `answers` the peer's says only what that offered too."""
-        options = Options(
-            mss=self.own_mss,
-            window_scale=self.rcv_shift if self._scaling else None,
-            sack_permitted=self.sack,
-        )
+        scale = self.rcv_shift if self._scaling else None
+        options = Options(mss=self.own_mss, window_scale=scale, sack_permitted=self.sack)
         times = self.timestamps
         if times.on if answers else self._config.timestamps:
             options.timestamps = times.value(), times.recent

@@ -331,11 +331,8 @@ class Connection:
             self._send_ack(rules.FIN_AGAIN)
             self._last_wait.set(self.node.clock.now + 2 * self.config.msl)
             return
-        if (
-            flags & ACK
-            and seq_sub(header.seq, self.receiver.rcv_nxt) in (-1, 0)
-            and not self._process_ack(header, 1)
-        ):
+        in_place = seq_sub(header.seq, self.receiver.rcv_nxt) in (-1, 0)
+        if flags & ACK and in_place and not self._process_ack(header, 1):
             return
         if size and seq_sub(header.seq, self.receiver.rcv_nxt) + size <= 0:
             self.receiver.accept(header.seq, data, False)  # nothing new, but the ACK tells that it came twice
@@ -517,9 +514,8 @@ class Connection:
         half_open = self.state is State.SYN_RECEIVED
         self._send(ACK, seq_add(self.iss, 1) if half_open else self.flight.sender.snd_nxt, why)
 
-    def _send(
-        self, flags: int, seq: int, why: Rule, data: Buffer = b"", segment_size: int = 0, ecn: int = 0
-    ) -> None:
+    def _send(self, flags: int, seq: int, why: Rule, data: Buffer = b"", segment_size: int = 0,
+            ecn: int = 0) -> None:  # fmt: skip
         """Send a segment that acknowledges all that has come, and offers the window."""
         receiver = self.receiver
         window = min(receiver.offer() >> self.agreed.rcv_shift, MAX_FIELD)
@@ -579,9 +575,8 @@ class Connection:
         before = self.state
         self.state = TRANSITIONS[before, what]
         if self.node.events:
-            self.node.events.emit(
-                rules.STATE, **self.names, before=before.value, after=self.state.value, why=what.value
-            )
+            self.node.events.emit(rules.STATE, **self.names, before=before.value, after=self.state.value,
+                why=what.value)  # fmt: skip
 
     def __repr__(self) -> str:
         return f"<connection {self.names['local']} → {self.names['peer']} {self.state.value}>"

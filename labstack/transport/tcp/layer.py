@@ -40,9 +40,8 @@ FourTuple = tuple[IPAddress, int, IPAddress, int]
 """Own address and port, the peer's address and port."""
 
 
-def find_socket(
-    connections: Mapping[FourTuple, Connection], listeners: Mapping[Place, Listener], segment: FourTuple
-) -> Connection | Listener | None:
+def find_socket(connections: Mapping[FourTuple, Connection], listeners: Mapping[Place, Listener],
+        segment: FourTuple) -> Connection | Listener | None:  # fmt: skip
     """Which socket is a segment for, that goes to an own address and port and comes from a peer's? A
     connection knows all four of them, a listener only the first two; None is nobody (RFC 9293 §3.10.7)."""
     connection = connections.get(segment)
@@ -61,14 +60,8 @@ class Tcp:
     """A `Transport` for one host. `parts` are the classes that its connections are made of; `find` says which
     socket a segment is for."""
 
-    def __init__(
-        self,
-        node: Node,
-        network: NetworkLayer,
-        config: TcpConfig,
-        parts: Parts,
-        find: Find = find_socket,
-    ) -> None:
+    def __init__(self, node: Node, network: NetworkLayer, config: TcpConfig, parts: Parts,
+            find: Find = find_socket) -> None:  # fmt: skip
         self.node = node
         self.network = network
         self.config = config
@@ -85,12 +78,8 @@ class Tcp:
         network.register(PROTO_TCP, self)
 
     # --- what sockets ask
-    def connect(
-        self,
-        peer: tuple[IPAddress, int],
-        local: tuple[IPAddress, int] | None = None,
-        config: TcpConfig | None = None,
-    ) -> Connection:
+    def connect(self, peer: tuple[IPAddress, int], local: tuple[IPAddress, int] | None = None,
+            config: TcpConfig | None = None) -> Connection:  # fmt: skip
         """Begin to open a connection; it is in SYN-SENT when this returns. Raises OSError (EADDRINUSE,
         ENETUNREACH)."""
         address, port = local or (ANY, 0)
@@ -104,16 +93,14 @@ class Tcp:
         if name in self.connections:
             raise OSError(errno.EADDRINUSE, f"{address}:{port} is connected to {peer[0]}:{peer[1]} already")
         if len(self.connections) >= self.config.max_connections:
-            raise OSError(
-                errno.ENOBUFS, f"{self.node.name} has {len(self.connections)} connections: close some first"
-            )
+            raise OSError(errno.ENOBUFS,
+                f"{self.node.name} has {len(self.connections)} connections: close some first")  # fmt: skip
         connection = self._make(name, config or self.config, self._changed)
         connection.open()
         return connection
 
-    def bind(
-        self, address: IPAddress = ANY, port: int = 0, reuse: bool = False, share: bool = False
-    ) -> Binding:
+    def bind(self, address: IPAddress = ANY, port: int = 0, reuse: bool = False,
+            share: bool = False) -> Binding:  # fmt: skip
         """Take a port (0: any free one) for a listener, or for a connection to come. `reuse`: share it with
         others that reuse it and do not listen, and with connections that are left of an earlier server.
         `share`: with others that share it and listen too; they divide the connections between them.
@@ -143,9 +130,8 @@ class Tcp:
         return listener
 
     # --- up
-    def receive(
-        self, src: IPAddress, dst: IPAddress, ecn: int, hop_limit: int, payload: Buffer, checked: bool
-    ) -> Trouble | None:
+    def receive(self, src: IPAddress, dst: IPAddress, ecn: int, hop_limit: int, payload: Buffer,
+            checked: bool) -> Trouble | None:  # fmt: skip
         node = self.node
         try:
             header = Header.parse(payload)
@@ -195,9 +181,8 @@ class Tcp:
         connection.abort_silently()
         return True
 
-    def _receive_in_listen(
-        self, listener: Listener, header: Header, name: FourTuple, data: Buffer, used: int | None
-    ) -> None:
+    def _receive_in_listen(self, listener: Listener, header: Header, name: FourTuple, data: Buffer,
+            used: int | None) -> None:  # fmt: skip
         """RFC 9293 §3.10.7.2: first RST, then ACK, then SYN; nothing else counts. `used`: the sequence
         numbers up to here belong to an earlier connection of that name (§3.6.1)."""
         flags = header.flags
@@ -306,17 +291,8 @@ class Tcp:
 
     # --- the table
     def _make(self, name: FourTuple, config: TcpConfig, changed: Callable[[Connection], None]) -> Connection:
-        connection = Connection(
-            self.node,
-            self.network,
-            name[:2],
-            name[2:],
-            config,
-            self.parts,
-            self._initial_number(name),
-            self._clock_offset(name),
-            changed,
-        )
+        connection = Connection(self.node, self.network, name[:2], name[2:], config, self.parts,
+            self._initial_number(name), self._clock_offset(name), changed)  # fmt: skip
         self.connections[name] = connection
         return connection
 

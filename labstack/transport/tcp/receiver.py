@@ -148,9 +148,7 @@ class Reassembly:
             if size:
                 self._twice = self._at + begin, self._at + min(begin + size, 0)
             if begin + size + fin <= 0:
-                return (
-                    Acknowledge.NOW if size or fin else Acknowledge.NO
-                )  # all of it is old: our ACK was lost
+                return Acknowledge.NOW if size or fin else Acknowledge.NO  # all is old: our ACK was lost
             data, begin = memoryview(data)[-begin:], 0
             size = len(data)
         if begin == 0 and not self._pieces:

@@ -104,9 +104,7 @@ class Segmentation:
 
     def start(self, iss: int, mss: int) -> None:
         self.snd_una = self.snd_nxt = seq_add(iss, 1)
-        self._end = seq_add(
-            self.snd_nxt, self._end
-        )  # what the program wrote before the handshake was through
+        self._end = seq_add(self.snd_nxt, self._end)  # what was written before the handshake was through
         self.mss = mss
 
     @property

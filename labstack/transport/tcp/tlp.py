@@ -29,14 +29,10 @@ class TailLossProbe:
 
     def may_ask(self, recovery: Recovery) -> bool:
         """Nothing is known to be missing, and no probe is under way: only then (§7.2)."""
-        return (
-            recovery.outstanding > 0
-            and self._end is None
-            and recovery.selective
-            and self._config.tail_loss_probe
-            and recovery.in_flight == recovery.outstanding
-            and not (recovery.in_recovery or recovery.after_timeout)
-        )
+        if self._end is not None or not recovery.selective or not self._config.tail_loss_probe:
+            return False
+        repairing = recovery.in_recovery or recovery.after_timeout
+        return not repairing and recovery.in_flight == recovery.outstanding > 0
 
     def patience(self, rtt: RttEstimator, single: bool) -> int:
         """PTO, in nanoseconds: two round trips; for a `single` segment also what the peer may take to

@@ -23,14 +23,8 @@ class Transmitter:
     is the sum of its pseudo-header for a length of 0, the same in both directions; `marks` is what its
     datagrams carry besides."""
 
-    def __init__(
-        self,
-        node: Node,
-        network: NetworkLayer,
-        local: tuple[IPAddress, int],
-        peer: tuple[IPAddress, int],
-        marks: Marks,
-    ) -> None:
+    def __init__(self, node: Node, network: NetworkLayer, local: tuple[IPAddress, int],
+            peer: tuple[IPAddress, int], marks: Marks) -> None:  # fmt: skip
         self.node = node
         self.network = network
         self.names = {"local": f"{local[0]}:{local[1]}", "peer": f"{peer[0]}:{peer[1]}"}
@@ -44,18 +38,8 @@ class Transmitter:
         way takes in one piece (0: one MSS at a time), in bytes. Raises OSError without a way."""
         return self.network.mtu(self._dst), self.network.offload(self._dst)
 
-    def send(
-        self,
-        flags: int,
-        seq: int,
-        ack: int,
-        window: int,
-        why: Rule,
-        data: Buffer = b"",
-        options: bytes = b"",
-        segment_size: int = 0,
-        ecn: int = 0,
-    ) -> None:
+    def send(self, flags: int, seq: int, ack: int, window: int, why: Rule, data: Buffer = b"",
+            options: bytes = b"", segment_size: int = 0, ecn: int = 0) -> None:  # fmt: skip
         """Send one segment; `window` as it stands in the header. `segment_size` above 0 leaves the rest to
         the device. `ecn` is the IP header's code point.
 
@@ -64,8 +48,7 @@ class Transmitter:
         total = self.pseudo_sum + LENGTH + len(options) + len(data)
         unfinished = segment_size > 0
         packed = pack_segment(
-            self._ports, seq, ack, flags, window, options, total, None if unfinished else data
-        )
+            self._ports, seq, ack, flags, window, options, total, None if unfinished else data)  # fmt: skip
         events = self.node.events
         if not events:
             self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, ecn=ecn,
@@ -73,26 +56,15 @@ class Transmitter:
             return
         before = events.cause
         events.cause = events.emit(
-            why, **self.names, seq=seq, ack=ack, flags=flags, length=len(data), window=window
-        )
+            why, **self.names, seq=seq, ack=ack, flags=flags, length=len(data), window=window)  # fmt: skip
         try:
             self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, ecn=ecn,
                 segment_size=segment_size, **self.marks)  # fmt: skip
         finally:
             events.cause = before
 
-    def try_to_send(
-        self,
-        flags: int,
-        seq: int,
-        ack: int,
-        window: int,
-        why: Rule,
-        data: Buffer = b"",
-        options: bytes = b"",
-        segment_size: int = 0,
-        ecn: int = 0,
-    ) -> None:
+    def try_to_send(self, flags: int, seq: int, ack: int, window: int, why: Rule, data: Buffer = b"",
+            options: bytes = b"", segment_size: int = 0, ecn: int = 0) -> None:  # fmt: skip
         """`send`, but without a way to the peer the segment is lost, as any other may be: a timer will try
         again."""
         try:
