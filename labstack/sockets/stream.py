@@ -36,7 +36,7 @@ from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion.names import CONTROLS, name_of
 from labstack.transport.tcp.connection import Connection
 from labstack.transport.tcp.listener import Listener
-from labstack.transport.tcp.states import CAN_RECEIVE, CAN_SEND, State
+from labstack.transport.tcp.states import CAN_SEND, State
 
 if TYPE_CHECKING:
     from labstack.sockets.stack import Stack
@@ -372,21 +372,35 @@ class StreamSocket(Socket):
         return self.recv(size, flags), None, 0
 
     def _receive_all(self, size: int, flags: int) -> bytes:
-        """MSG_WAITALL. Where it only looks, it cannot see more than the buffer holds."""
+        """MSG_WAITALL. Where it only looks, it cannot see more than the buffer holds. Woken for half a buffer
+        at a time, so that the peer's window does not shut meanwhile."""
         if flags & MSG_PEEK:
             whole = min(size, self._config.receive_buffer)
             return self._take(lambda connection: connection.read(size, True), b"", flags, whole)
-        data = b""
-        while len(data) < size:
+        pieces: list[bytes] = []
+        missing = size
+        while missing:
             connection = self._receiving()
-            if data and connection.error and not connection.receiver.available:
+            if pieces and connection.error and not connection.receiver.available:
                 break  # the next call hears of it
-            rest = size - len(data)
-            piece = self._take(lambda connection, rest=rest: connection.read(rest, False), b"", flags)  # type: ignore[misc]
+            rest = missing
+            enough = max(min(rest, connection.config.receive_buffer // 2), 1)
+            connection.low_water = enough
+            try:
+                piece = self._take(lambda connection: connection.read(rest, False), b"", flags, enough)  # noqa: B023
+            except BlockingIOError:
+                with self._driver:  # SO_RCVTIMEO is over: what is there is the answer
+                    pieces.append(connection.read(missing))
+                if not any(pieces):
+                    raise
+                break
+            finally:
+                connection.low_water = 1
             if not piece:
                 break
-            data += piece
-        return data
+            pieces.append(piece)
+            missing -= len(piece)
+        return b"".join(pieces)
 
     def _take(self, take: Callable[[Connection], T], nothing: T, flags: int, least: int = 1) -> T:
         """What `take` finds in the connection, as soon as there are `least` bytes; `nothing` at the stream's
@@ -398,9 +412,7 @@ class StreamSocket(Socket):
         receiver = connection.receiver
 
         def ready() -> bool:
-            if self._read_shut or receiver.available >= least:
-                return True
-            return connection.can_read() and (least == 1 or connection.state not in CAN_RECEIVE)
+            return self._read_shut or receiver.available >= least or connection.at_end
 
         def act() -> T:
             if not receiver.available:

@@ -62,6 +62,8 @@ class Connection:
         self.orphan = False
         """The program has let go of it."""
         self.readable = Waiters()
+        self.low_water = 1
+        """Who waits to read is woken when so many bytes are there, or at the end."""
         self.writable = Waiters()
         self.transmitter = Transmitter(node, network, local, peer, config.marks)
         self.receiver = parts.receiver(config)
@@ -151,7 +153,12 @@ class Connection:
 
     def can_read(self) -> bool:
         """`read` would not have to wait: there are bytes, or the end, or an error."""
-        return self.receiver.available > 0 or (self.state not in CAN_RECEIVE and not self.opening)
+        return self.receiver.available > 0 or self.at_end
+
+    @property
+    def at_end(self) -> bool:
+        """Nothing more will come than is there: the end, or an error."""
+        return self.state not in CAN_RECEIVE and not self.opening
 
     def has_room(self) -> bool:
         """`write` would take at least a byte, or raise."""
@@ -459,7 +466,7 @@ class Connection:
             self._move(Input.FIN)
             if self.state is State.TIME_WAIT:
                 self._wait_twice_msl()
-        if receiver.available != before or receiver.finished:
+        if receiver.finished or (receiver.available != before and receiver.available >= self.low_water):
             self.readable.wake()
         if urgency is Acknowledge.REFUSED:
             self.node.drop(rules.TOO_MANY_HOLES, **self.names)
