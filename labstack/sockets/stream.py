@@ -36,7 +36,7 @@ from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion.names import CONTROLS, name_of
 from labstack.transport.tcp.connection import Connection
 from labstack.transport.tcp.listener import Listener
-from labstack.transport.tcp.states import CAN_SEND, State
+from labstack.transport.tcp.states import CAN_RECEIVE, CAN_SEND, State
 
 if TYPE_CHECKING:
     from labstack.sockets.stack import Stack
@@ -412,7 +412,9 @@ class StreamSocket(Socket):
         receiver = connection.receiver
 
         def ready() -> bool:
-            return self._read_shut or receiver.available >= least or connection.at_end
+            if self._read_shut or receiver.available >= least:
+                return True
+            return connection.can_read() and (least == 1 or connection.state not in CAN_RECEIVE)
 
         def act() -> T:
             if not receiver.available:

@@ -62,8 +62,7 @@ class Connection:
         self.orphan = False
         """The program has let go of it."""
         self.readable = Waiters()
-        self.low_water = 1
-        """Who waits to read is woken when so many bytes are there, or at the end."""
+        self.low_water = 1  # who waits to read is woken when so many bytes are there, or at the end
         self.writable = Waiters()
         self.transmitter = Transmitter(node, network, local, peer, config.marks)
         self.receiver = parts.receiver(config)
@@ -153,12 +152,7 @@ class Connection:
 
     def can_read(self) -> bool:
         """`read` would not have to wait: there are bytes, or the end, or an error."""
-        return self.receiver.available > 0 or self.at_end
-
-    @property
-    def at_end(self) -> bool:
-        """Nothing more will come than is there: the end, or an error."""
-        return self.state not in CAN_RECEIVE and not self.opening
+        return self.receiver.available > 0 or (self.state not in CAN_RECEIVE and not self.opening)
 
     def has_room(self) -> bool:
         """`write` would take at least a byte, or raise."""
