@@ -53,6 +53,10 @@ features: .venv/ready ## write the README's table, and docs/tcp-scenarios.md, fr
 	$(PY) -m docs.features
 	$(PY) -m docs.scenarios
 
+.PHONY: congestion
+congestion: .venv/ready ## write docs/congestion.md, the golden table of congestion control (minutes)
+	$(PY) -m docs.congestion
+
 .PHONY: bench
 bench: .venv/ready ## measure speed on this machine
 	.venv/bin/labstack bench
