@@ -1,16 +1,25 @@
-"""A film of two sockets: what `ss` shows of a client's and of a server's, one picture a call. For chapter 25.
+"""The two machines of chapter 25, and a film of their sockets: what `ss` shows of both, one picture a call.
 
-film = Film(client, server)
-s.connect(…)
-film.shot("client: connect")
+net, client, server, wire = world()
+film = Film(net)
+film.call(s.sendall, b"hello")
+film.wait("15 ms")
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from labstack import Host
+from labstack import Host, Network
 from labstack.observe import look
+from labstack.observe.questions import Said
+from labstack.physical.wire import Wire
+from labstack.sockets.socket import Socket
+
+T = TypeVar("T")
 
 COLOURS = {
     "ESTAB": look.PALE_GREEN,
@@ -20,6 +29,36 @@ COLOURS = {
 }
 """The others are grey."""
 ROW = 30.0
+
+
+def world(delay: str = "10 ms", **server_options: Any) -> tuple[Network, Host, Host, Wire]:
+    """A network with a client, a server and a wire between them."""
+    net = Network(seed=25)
+    client, server = net.host("client", "10.0.0.1/24"), net.host("server", "10.0.0.2/24", **server_options)
+    return net, client, server, net.wire(client, server, delay=delay)
+
+
+def connected(client: Host, server: Host) -> tuple[Socket, Socket]:
+    """The two ends of a connection from the client to the server's port 80; nobody listens there any more."""
+    with server.listen(80) as listener:
+        s = client.connect(("server", 80))
+        return s, listener.accept()[0]
+
+
+def sends_to_nobody(pause: float, delay: int) -> Said:
+    """How often a program may send to a peer that has closed, on a wire of `delay` milliseconds, if it waits
+    for `pause` milliseconds between two sends."""
+    net, client, server, _ = world(f"{delay} ms")
+    s, t = connected(client, server)
+    t.close()
+    net.sleep(1)
+    worked = 0
+    with suppress(BrokenPipeError):
+        while True:
+            s.send(b"hello")
+            worked += 1
+            net.sleep(pause / 1000)
+    return Said(f"{worked} sends succeeded, {5 * worked} bytes for nobody")
 
 
 @dataclass(frozen=True)
@@ -33,15 +72,34 @@ class Frame:
 
 
 class Film(look.Picture):
-    """Shots of `client` and `server`, which have one connection at a time."""
+    """Shots of a `world`'s two machines, which have one connection at a time."""
 
-    def __init__(self, client: Host, server: Host) -> None:
-        self.client, self.server = client, server
+    def __init__(self, net: Network) -> None:
+        self.net, self.client, self.server = net, net.hosts["client"], net.hosts["server"]
         self.frames: list[Frame] = []
 
-    def shot(self, call: str) -> None:
-        """Keep what `ss` shows now."""
-        self.frames.append(Frame(self.client.now, call, _seen(self.client), _seen(self.server)))
+    def call(self, method: Callable[..., T], *arguments: object) -> T:
+        """Call a socket's method, keep what `ss` shows then, and return what the method returned."""
+        socket = method.__self__  # type: ignore[attr-defined]
+        who = next(h.name for h in (self.client, self.server) if h.sockets.get(socket.fileno()) is socket)
+        try:
+            answer = method(*arguments)
+        except OSError as error:
+            self._keep(f"{who}: {type(error).__name__}")
+            raise
+        self._keep(f"{who}: {method.__name__}{', the end' if answer == b'' else ''}")
+        return answer
+
+    def wait(self, time: str = "") -> None:
+        """Let so much time pass, or without one all that is to come; keep what `ss` shows then."""
+        if time:
+            self.net.sleep(time)
+        else:
+            self.net.run()
+        self._keep(f"{time} later" if time else "all is quiet")
+
+    def _keep(self, what: str) -> None:
+        self.frames.append(Frame(self.net.now, what, _seen(self.client), _seen(self.server)))
 
     def states(self, host: str) -> list[str]:
         """The states of "client" or "server", each once, in the order in which they came."""

@@ -3,12 +3,17 @@
 A live cell asks only for what is true of both. LABSTACK_NO_TAP=1 in the environment chooses the recording.
 """
 
+import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import weakref
 from pathlib import Path
+from subprocess import PIPE
+
+import walls
 
 from labstack.host import Host
 from labstack.linux import LinuxPeer
@@ -48,6 +53,41 @@ def serve(peer: LinuxPeer, files: dict[str, bytes], port: int = 80) -> None:
 def recorded(name: str) -> Trace:
     """The recording book/captures/NAME.pcap."""
     return recording.read(CAPTURES / f"{name}.pcap", NAMES)
+
+
+def stubborn(address: str, port: int) -> None:
+    """Chapter 25's program: the peer has closed, and it sends. One line to say so, one for each try."""
+    s = socket.create_connection((address, port))
+    assert s.recv(100) == b""
+    print("closed", flush=True)
+    while input():
+        try:
+            print(s.send(b"hello"), flush=True)
+        except OSError as error:
+            print(type(error).__name__, flush=True)
+
+
+def send_to_nobody(peer: LinuxPeer | None) -> tuple[str, list[str]]:
+    """Run `stubborn` on Linux, and close on it from here: what Linux's `ss` says then, and what the program
+    says. Without a peer, what they said when it was recorded."""
+    if peer is None:
+        table, said = json.loads((CAPTURES / "25-linux.json").read_text(encoding="utf-8"))
+        return table, said
+    lab = peer.host()
+    captured, listener = lab.capture("linux"), lab.listen(80)
+    program = peer.run(walls.program(stubborn, lab.address, 80), stdin=PIPE, stdout=PIPE)
+    assert program.stdin and program.stdout
+    listener.accept()[0].close()
+    said = [program.stdout.readline().decode().strip()]
+    table = peer.check(["ss", "-Htn", "dst", lab.address]).stdout
+    for _ in range(2):
+        program.stdin.write(b"again\n")
+        program.stdin.flush()
+        said.append(program.stdout.readline().decode().strip())
+        while not any("RST" in p.flags for p in captured.packets if p.tcp):
+            lab.sleep(0.01)
+    peer.close()
+    return table, said
 
 
 # One client for each connection, all at once; a refusal means that the server has not begun yet.

@@ -1,10 +1,12 @@
 """What chapter 25 asks. The answers are below: the chapter is more fun if you stop reading here."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from labstack.core.addresses import ANY
 from labstack.observe.questions import Case, Choice, Hints, Prediction, Verdict, judge
+from labstack.transport.tcp import layer
 
 sent = Choice(
     "send() has returned 5. Where are the five bytes?",
@@ -77,6 +79,20 @@ CASES = [
 def check(mine: object) -> Verdict:
     """Hold the reader's `find_socket` to five segments."""
     return judge(mine, find_socket, CASES)
+
+
+class Held:
+    """The reader's `find_socket`, in a server's hands: each of its answers must be the package's as well."""
+
+    def __init__(self, mine: Callable[..., Any]) -> None:
+        self.mine = mine
+        self.found: Counter[str] = Counter()
+
+    def __call__(self, connections: Any, listeners: Any, segment: Any) -> Any:
+        found = self.mine(connections, listeners, segment)
+        assert found is layer.find_socket(connections, listeners, segment)
+        self.found[type(found).__name__] += 1
+        return found
 
 
 exercises = Hints(
