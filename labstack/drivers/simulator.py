@@ -20,7 +20,7 @@ from typing import Any
 
 from labstack.core.clock import Deadlock, Waiters
 from labstack.core.units import SECOND, show_time
-from labstack.drivers.interrupt import interruptible, raise_later
+from labstack.drivers.interrupt import GRACE, interruptible, raise_later
 from labstack.drivers.program import BlockingProgram, Killed
 
 PATIENCE = 3600 * SECOND
@@ -272,7 +272,9 @@ class Simulator:
         self._handed_back = False
         try:
             program._baton.release()
-            self._baton.acquire()
+            # Not for ever at once: a signal that comes just before the waiting begins does not end it.
+            while not self._baton.acquire(timeout=GRACE):
+                pass
         except KeyboardInterrupt:
             self._take_back(program)
             raise
