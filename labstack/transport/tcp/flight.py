@@ -137,7 +137,6 @@ class Flight:
         acked = sender.acknowledge(seq, ack, window)
         if acked or not (before or self.orphan):
             self.tries = 0
-        """How often the oldest segment, or the probe, has been sent again without an answer."""
         if acked or duplicate or besides[0]:
             now = self.node.clock.now
             self._on_ack(Ack(ack, acked, duplicate, now, self._cwnd_limited, *besides))
