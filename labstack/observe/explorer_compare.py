@@ -7,6 +7,7 @@ Same seed, same trace: up to the mark both runs are equal, packet for packet.
 
 from __future__ import annotations
 
+import sys
 from itertools import zip_longest
 from typing import Any
 from xml.sax.saxutils import escape
@@ -21,6 +22,8 @@ from labstack.observe.trace import Trace
 
 _WIDE = "width:100%;min-width:420px"
 """Narrower than that nobody can read it: then it scrolls."""
+LONG = 1.0
+"""A run that takes longer, in seconds, tells how far it is; the square button of JupyterLab ends it."""
 BEFORE = 4
 """How many packets that are equal are shown before the first that is not."""
 
@@ -105,7 +108,12 @@ class Comparison(Question):
 
 def _run(experiment: Experiment, values: dict[str, Any], seed: int) -> Trace:
     run = Run(experiment, values, seed).start()
-    run.wait()
+    told = False
+    while not run.wait(LONG):
+        print(f"\r{_named(values)}: {run.progress}", end="", file=sys.stderr, flush=True)
+        told = True
+    if told:
+        print(file=sys.stderr)
     if run.error is not None:
         raise run.error
     assert run.trace is not None

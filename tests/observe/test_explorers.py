@@ -185,6 +185,21 @@ def test_who_interrupts_a_comparison_ends_its_run(capfd: pytest.CaptureFixture[s
 
 
 @pytest.mark.feature("Observation", "One experiment twice, with the first difference marked in both ladders")
+def test_a_long_comparison_tells_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("labstack.observe.explorer_compare.LONG", 0.01)
+
+    def slow(net: Network, loss: float) -> Trace:
+        threading.Event().wait(0.1)  # ten times as long as it takes to be told of
+        return download(net, loss=loss)
+
+    Comparison(slow, {"loss": 0}, {"loss": 0.05})
+    told = capfd.readouterr().err
+    for loss in ("0", "0.05"):
+        assert re.search(rf"loss = {loss}: \d+\.\d{{3}} simulated seconds, [\d,]+ frames", told), told
+
+
 def test_comparison() -> None:
     comparison = Comparison(download, {"loss": 0}, {"loss": 0.05})
     mine, theirs = comparison.traces
