@@ -21,13 +21,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from apart import HERE, WALLS, MessageQueue
+from apart import HERE, WALLS
 
 from labstack.linux_namespace import CAP_SYS_ADMIN, has_capability
 from labstack.observe import look
 from labstack.observe.questions import Said
 
-__all__ = ["HERE", "STEPS", "MessageQueue", "Table", "program", "two"]
+__all__ = ["HERE", "STEPS", "Table", "program", "two"]
 
 APART = Path(__file__).resolve().with_name("apart.py")
 RECORDED = Path(__file__).resolve().parent / "captures" / "02-ways.json"

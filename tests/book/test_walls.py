@@ -17,7 +17,7 @@ import pytest
 from book.normalise import BOOK, read
 
 pytestmark = pytest.mark.linux
-CELLS = ("imports", "pipe", "fifo", "queue", "memory", "signal", "unix", "tcp")
+CELLS = ("imports", "pipe", "memory", "tcp")
 
 
 @pytest.fixture
