@@ -45,20 +45,20 @@ class Mine:
 
 CHECKS = cell(
     '''
-    from labstack.headers.tcp import ACK, Options
+    from labstack.headers.tcp import ACK, SYN, Options
 
 
     def the_timer_follows_the_round_trip(story, random):
-        """After one round trip of R, the time-out is 3 R (RFC 6298 §2.2)."""
+        """After one round trip of R, that of the SYN, the time-out is 3 R (RFC 6298 §2.2)."""
         trip = random.choice([0.2, 0.3, 0.5, 0.7, 0.8])
-        s = story.established(options=Options(mss=1460))
+        s = story.connect()
+        story.expect(SYN)
+        story.wait(trip)
+        story.inject(SYN | ACK, options=Options(mss=1460))
+        story.expect(ACK)
         s.send(b"question")
         story.expect(ACK, data=b"question")
-        story.wait(trip)
-        story.inject(ACK)
-        s.send(b"another")
-        story.expect(ACK, data=b"another")
-        story.expect(ACK, data=b"another", after=3 * trip, tolerance=0.01)
+        story.expect(ACK, data=b"question", after=3 * trip, tolerance=0.01)
 
 
     def each_wait_is_twice_as_long(story, random):
@@ -107,7 +107,7 @@ def test_a_wrong_part_is_told_its_story():
         judge("rtt", part(wrong), FOLLOWS, student="ada", **WORDS)
     report = str(raised.value)
     assert "✗ the timer follows the round trip" in report
-    assert "the peer sends ACK" in report and "the machine sends" in report
+    assert "the peer sends SYN, ACK" in report and "the machine sends" in report
     assert "The first difference:" in report and "the package's:" in report
     assert "RFC 6298 §2.2" in report and "taken for the round-trip time" in report
 
@@ -115,7 +115,7 @@ def test_a_wrong_part_is_told_its_story():
 def test_a_part_that_never_backs_off():
     wrong = RIGHT.replace("self.rto = min(2 * self.rto, self.config.max_rto)", "pass")
     with pytest.raises(Wrong, match="after"):
-        judge("rtt", part(wrong), DOUBLES, **WORDS)
+        judge("rtt", part(wrong), DOUBLES, **{**WORDS, "constants": {}})
     judge("rtt", part(RIGHT), DOUBLES, rule="", mistake="")
 
 

@@ -25,7 +25,7 @@ needs_tshark = pytest.mark.skipif(not shutil.which("tshark"), reason="needs the 
 
 @pytest.fixture(scope="module")
 def trace() -> Trace:
-    return download(60_000, 9, queue="16 KiB")
+    return download(60_000, 4, queue="16 KiB")
 
 
 def tshark(path: Path, *arguments: str) -> list[list[str]]:

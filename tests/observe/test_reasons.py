@@ -172,7 +172,7 @@ def test_the_log_says_all_of_every_event(scene: tuple[Trace, dict[str, int]]) ->
         assert list(way["before"])[1:] == list(way["after"])[:-1]
     changes = table[table["rule"] == "tcp.window"]
     told = changes[changes["before"].str.contains("cwnd = ") & changes["after"].str.contains("cwnd = ")]
-    assert len(told) > 5
+    assert len(told) >= 5
     learned = table[table["rule"] == "arp.learned"]
     assert learned["after"].str.startswith("mac = ").any()
 
