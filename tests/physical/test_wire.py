@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from labstack import Network, ack, data_segment, fin, frame, syn
+from labstack import Network, TcpConfig, ack, data_segment, fin, frame, syn
 from labstack.core.events import Event
 from labstack.physical.device import RECEIVED
 from tests.scene import SECOND, Tape, connected, pair, pattern, read_all
@@ -259,7 +259,7 @@ def test_drop_the_third_data_segment():
 
 def test_data_segment_counts_retransmissions():
     with Network() as net:
-        a, b, wire = pair(net, wire={"delay": "10 ms"})
+        a, b, wire = pair(net, wire={"delay": "10 ms"}, a={"tcp": TcpConfig(sack=False)})
         faults = [wire.drop(data_segment(1)), wire.drop(data_segment(2))]
         tape = Tape(net)
         got, _ = transfer(net, a, b, 100)
