@@ -4,11 +4,14 @@ import json
 import os
 import re
 import select
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,16 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that others may enter. pytest keeps its own to their owner, and closes them again whenever
+    another run of it begins."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
 def make(clone: Path, *words: str) -> subprocess.Popen[str]:
     """Start make in `clone` as a reader would: in a process group of its own, no browser, no questions."""
     # Neither this run's make and pytest nor the reader's own Jupyter settings are to reach it.
@@ -165,13 +178,12 @@ def test_make_lab_opens_the_book_within_a_minute(clone: Path, tmp_path: Path) ->
 
 @pytest.mark.check
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_an_ordinary_user_can_build_the_environment(clone: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_an_ordinary_user_can_build_the_environment(clone: Path, open_place: Path) -> None:
+    home = open_place / "home"
     home.mkdir()
-    for path in [tmp_path, *tmp_path.rglob("*")]:
+    clone = clone.rename(open_place / "clone")
+    for path in [open_place, *open_place.rglob("*")]:
         os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
-    for folder in tmp_path.parents[:2]:  # pytest keeps its folders to their owner: let the other in
-        folder.chmod(folder.stat().st_mode | 0o011)
     # Root's own programs, and what they have cached, are out of an ordinary user's reach.
     environment = {**os.environ, "HOME": str(home), "PATH": "/usr/local/bin:/usr/bin:/bin"}
     become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
