@@ -168,13 +168,13 @@ def test_close_a_listener(story):
 
 
 @pytest.mark.clause("3.6", "", "a FIN that is not acknowledged is sent again")
-@pytest.mark.beside_linux("Linux's minimum RTO is 0.2 s, ours here is the RFC's 1 s")
+@pytest.mark.beside_linux
 def test_a_lost_fin(story):
     s = reach(story, "ESTABLISHED")
     s.shutdown(socket.SHUT_WR)
     story.expect(FIN | ACK, seq=1)
-    story.expect(FIN | ACK, seq=1, after=1.0)
-    story.expect(FIN | ACK, seq=1, after=2.0)
+    story.expect(FIN | ACK, seq=1, after=1.0, tolerance=0.3)
+    story.expect(FIN | ACK, seq=1, after=2.0, tolerance=0.3)
 
 
 @pytest.mark.clause("3.6.1", "MUST-13", "TIME-WAIT lasts twice the maximum segment lifetime")
