@@ -155,6 +155,24 @@ def waitall_with_a_time_out_takes_what_is_there(w):
 
 
 @case
+def waitall_whose_receive_time_is_over_takes_what_is_there(w):
+    s, t = w.pair()
+    t.setsockopt(SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 50_000))
+    s.sendall(b"01")
+    w.settle()
+    return t.recv(10, MSG_WAITALL), told(t.recv, 10, MSG_WAITALL)
+
+
+@case
+def waitall_is_more_than_the_buffer_holds(w):
+    s, t = w.pair()
+    program = w.spawn(s.sendall, bytes(5_000_000))
+    data = t.recv(5_000_000, MSG_WAITALL)
+    program.join()
+    return len(data)
+
+
+@case
 def waitall_without_blocking_takes_what_is_there(w):
     s, t = w.pair()
     s.sendall(b"01")
