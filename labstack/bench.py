@@ -98,7 +98,7 @@ def _tap_rates(seconds: float, offload: bool) -> tuple[float, float]:
             into = _rate(count, started)
             incoming.close()
             outgoing = host.connect((linux.address, 5001), timeout=10)
-            block = bytes(1 << 18)
+            block = bytes(1 << 20)  # as the program on the Linux side writes
             count, started = 0, time.perf_counter()
             while time.perf_counter() - started < seconds:
                 outgoing.sendall(block)

@@ -11,6 +11,8 @@ GRO), and for the same reason: most of what a segment costs is the way through t
 Every checksum is verified here, piece by piece. If one is wrong, or a piece stands alone, all go up as they
 came. What is merged is unfinished in the way that `physical/device` describes: its checksum field holds the
 sum of the pseudo-header.
+
+Acknowledgements in a row are merged too: each tells all that the one before it told (see `newest`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ _FRONT = struct.Struct(">12sHBBHxxHBBxx12sIIHHxxH")
 """MAC addresses, type; version and IHL, TOS, length, flags and offset, TTL, protocol, addresses and ports;
 sequence and acknowledgment number, data offset and flags, window, urgent pointer."""
 _UINT16 = struct.Struct(">H")
+_BARE_ACK = ETHERTYPE_IPV4, VERSION_4_NO_OPTIONS, IP_LENGTH + TCP_LENGTH, 0, PROTO_TCP, TCP_LENGTH << 10 | ACK
+"""Type; version and IHL, length, fragment, protocol; data offset and flags."""
 
 
 def merged(frames: Iterable[memoryview]) -> Iterator[tuple[Buffer, int]]:
@@ -90,6 +94,37 @@ def merged(frames: Iterable[memoryview]) -> Iterator[tuple[Buffer, int]]:
             yield from _as_one(row, size)
             row = []
     yield from _as_one(row, size)
+
+
+def newest(frames: Iterable[tuple[Buffer, int]]) -> Iterator[tuple[Buffer, int]]:
+    """The (frame, segment size) in their order, without the acknowledgements that the next frame makes
+    needless: both of one connection, with no data and no options, and the next acknowledges more. One that
+    repeats the number goes up by itself, for TCP counts those.
+
+    A frame is borrowed until the next is asked for.
+    """
+    held: Buffer = b""
+    size = held_ack = 0
+    same: tuple[object, ...] = ()
+    for frame, segment_size in frames:
+        own: tuple[object, ...] = ()
+        ack = 0
+        if len(frame) == TCP_AT + TCP_LENGTH:
+            (
+                macs, kind, version, tos, total, fragment, ttl, protocol, ends, seq, ack, word, _, _,
+            ) = _FRONT.unpack_from(frame)  # fmt: skip
+            bare = (kind, version, total, fragment & PIECE, protocol, word) == _BARE_ACK
+            if bare and (segment_size or _is_whole(memoryview(frame))):
+                own = macs, tos, ttl, ends, seq
+        if held and not (own == same and 0 < (ack - held_ack) & 0xFFFFFFFF < 1 << 31):
+            yield held, size
+        if own:
+            held, size, held_ack, same = bytes(frame), segment_size, ack, own
+        else:
+            held = b""
+            yield frame, segment_size
+    if held:
+        yield held, size
 
 
 def _as_one(row: list[memoryview], size: int) -> Iterator[tuple[Buffer, int]]:

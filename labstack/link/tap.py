@@ -23,7 +23,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 
 from labstack.core.addresses import MAC
@@ -32,7 +32,7 @@ from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.headers.ethernet import LENGTH as IP_AT
 from labstack.headers.tcp import CHECKSUM_AT, CWR
-from labstack.link.merging import merged
+from labstack.link.merging import merged, newest
 from labstack.physical.device import RECEIVED, SENT, Receive, segment
 
 TUN = "/dev/net/tun"
@@ -95,6 +95,7 @@ class Tap:
         self._frame = memoryview(bytearray(MAX_FRAME))
         self._into: list[Buffer] = [self._virtio, self._frame]
         self._batch: list[list[Buffer]] = []
+        self._taken = 0  # frames read since the last call of `drain`
 
     @classmethod
     def open(cls, name: str = "", *, offload: bool = False, mac: MAC | None = None) -> Tap:
@@ -144,70 +145,68 @@ class Tap:
     # --- in -------------------------------------------------------------------------------------------------
 
     def drain(self, limit: int = 64) -> int:
-        """Hand up the frames that wait, at most `limit`; return how many there were.
+        """Hand up the frames that wait, at most `limit`; return how many there were. Where nobody looks at
+        them one by one, what can be merged goes up as one.
 
         Raises OSError when the interface behind the TAP is gone.
         """
-        if not (self.offloads or (self.node is not None and self.node.events)):
-            return self._drain_merged(limit)
-        receive, readv, fd, into, frame, virtio = (
-            self._receive, os.readv, self._fd, self._into, self._frame, self._virtio,
-        )  # fmt: skip
-        if fd < 0:
-            return 0
-        for handled in range(limit):
-            try:
-                length = readv(fd, into) - 10
-            except BlockingIOError:
-                return handled
-            except OSError as error:
-                raise OSError(
-                    error.errno, f"{self.name} is gone: its network namespace or interface ended"
-                ) from None
-            arrived = frame[:length]
-            segment_size = self._unfinished(length) if virtio[0] & NEEDS_CSUM else 0
+        node, receive, fd = self.node, self._receive, self._fd
+        self._taken = 0
+        aloud = node is not None and node.events
+        one_by_one = self.offloads or aloud
+        source = self._one_by_one(limit) if one_by_one else merged(self._all_at_once(limit))
+        for frame, segment_size in source if aloud else newest(source):
             number = next(self._numbers)
             if receive is None:
                 continue
-            if self.node is not None and self.node.events:
-                self._receive_aloud(self.node, receive, number, arrived, segment_size)
+            if node is not None and node.events:
+                self._receive_aloud(node, receive, number, frame, segment_size)
             else:
-                receive(number, arrived, segment_size)
+                receive(number, frame, segment_size)
             if self._fd != fd:  # what we handed up led to our being closed
-                return handled + 1
-        return limit
-
-    def _drain_merged(self, limit: int) -> int:
-        """The same for finished frames that nobody looks at one by one: read them all, each into a place of
-        its own, and hand up as one what can be merged."""
-        receive, readv, fd = self._receive, os.readv, self._fd
-        if fd < 0:
-            return 0
-        frames: list[memoryview] = []
-        for number in range(limit):
-            if number == len(self._batch):
-                self._batch.append([bytearray(_VIRTIO.size), memoryview(bytearray(MAX_FRAME))])
-            into = self._batch[number]
-            try:
-                length = readv(fd, into) - 10
-            except BlockingIOError:
                 break
-            except OSError as error:
-                if frames:
-                    break  # these first; the error will be there the next time
-                raise OSError(
-                    error.errno, f"{self.name} is gone: its network namespace or interface ended"
-                ) from None
+        return self._taken
+
+    def _one_by_one(self, limit: int) -> Iterator[tuple[memoryview, int]]:
+        """The frames that wait, at most `limit`, each in the same buffer, with their segment sizes."""
+        for _ in range(limit):
+            length = self._read(self._into)
+            if length < 0:
+                return
+            yield self._frame[:length], self._unfinished(length) if self._virtio[0] & NEEDS_CSUM else 0
+
+    def _all_at_once(self, limit: int) -> list[memoryview]:
+        """The frames that wait, all finished, each in a place of its own."""
+        frames: list[memoryview] = []
+        while len(frames) < limit:
+            if len(frames) == len(self._batch):
+                self._batch.append([bytearray(_VIRTIO.size), memoryview(bytearray(MAX_FRAME))])
+            into = self._batch[len(frames)]
+            length = self._read(into)
+            if length < 0:
+                break
             frames.append(memoryview(into[1])[:length])
-        if receive is not None:
-            for frame, segment_size in merged(frames):
-                receive(next(self._numbers), frame, segment_size)
-                if self._fd != fd:  # what we handed up led to our being closed
-                    break
-        return len(frames)
+        return frames
+
+    def _read(self, into: list[Buffer]) -> int:
+        """Read the next frame; its length, or -1 when none waits."""
+        if self._fd < 0:
+            return -1
+        try:
+            length = os.readv(self._fd, into) - _VIRTIO.size
+        except BlockingIOError:
+            return -1
+        except OSError as error:
+            if self._taken:
+                return -1  # these first; the error will be there the next time
+            raise OSError(
+                error.errno, f"{self.name} is gone: its network namespace or interface ended"
+            ) from None
+        self._taken += 1
+        return length
 
     def _receive_aloud(
-        self, node: Node, receive: Receive, number: int, frame: memoryview, segment_size: int
+        self, node: Node, receive: Receive, number: int, frame: Buffer, segment_size: int
     ) -> None:
         events = node.events
         events.cause = events.emit(RECEIVED, number=number, device=self.name, frame=bytes(frame))

@@ -8,7 +8,7 @@ from labstack.headers.ethernet import ETHERTYPE_IPV4, Ethernet
 from labstack.headers.ipv4 import PROTO_TCP, IPv4, pseudo_sum
 from labstack.headers.segmentation import segment
 from labstack.headers.tcp import ACK, FIN, PSH, SYN, TCP, Options
-from labstack.link.merging import merged
+from labstack.link.merging import merged, newest
 
 MAC_A, MAC_B = MAC.parse("02:00:00:00:00:01"), MAC.parse("02:00:00:00:00:02")
 A, B = IPv4Address.parse("10.0.0.1"), IPv4Address.parse("10.0.0.2")
@@ -144,3 +144,36 @@ def test_cut_again_it_is_what_came(steps: list[tuple[int, int, int, int, int]]) 
         seq[port] += len(made) - 54
         number[port] += 1
     assert [piece for one, size in merge(frames) for piece in cut(one, size)] == frames
+
+
+def thin(frames: list[bytes], size: int = 0) -> list[bytes]:
+    return [bytes(one) for one, _ in newest((frame, size) for frame in frames)]
+
+
+def test_of_acknowledgements_in_a_row_the_last_tells_it_all() -> None:
+    row = [frame(5, b"", n, ack=ack) for n, ack in enumerate((0xFFFFFF00, 0xFFFFFFFF, 1000, 3000))]
+    assert thin(row) == row[-1:]
+    data = frame(5, b"x")
+    assert thin([*row[:2], data, *row[2:]]) == [row[1], data, row[3]]
+
+
+def test_what_an_acknowledgement_says_besides_goes_up() -> None:
+    first, later = frame(5, b"", ack=1000), frame(5, b"", ack=2000)
+    sack = frame(5, b"", ack=3000, options=Options(sack=((4000, 5000),)).pack())
+    for row in (
+        [first, first, first],  # duplicates are counted
+        [later, first],  # overtaken: nothing new, and TCP is to know
+        [first, frame(6, b"", ack=2000)],
+        [first, frame(5, b"", ack=2000, flags=ACK | FIN)],
+        [first, frame(5, b"", ack=2000, src_port=81)],
+        [first, frame(5, b"", ack=2000, ecn=3)],
+        [first, sack, frame(5, b"", ack=4000)],
+    ):
+        assert thin(row) == row
+
+
+def test_an_acknowledgement_that_is_not_whole_takes_no_other_with_it() -> None:
+    first, later = frame(5, b"", ack=1000), frame(5, b"", ack=2000)
+    broken = later[:45] + bytes([later[45] ^ 1]) + later[46:]
+    assert thin([first, broken]) == [first, broken]
+    assert thin([first, broken], size=1) == [broken], "where the device vouches for it, nobody computes it"
