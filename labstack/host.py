@@ -40,6 +40,7 @@ from labstack.transport.tcp.receiver import Reassembly, Receiver
 from labstack.transport.tcp.recovery import Recovery
 from labstack.transport.tcp.rtt import Rfc6298, RttEstimator
 from labstack.transport.tcp.sender import Segmentation, Sender
+from labstack.transport.tcp.states import Closing, Rfc9293
 from labstack.transport.udp import Udp
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Host:
 
     - `forwarding`: it is a router. `tcp`: the constants of its TCP.
     - The replaceable parts, as classes: `arp_cache`, `routing_table`, `receiver`, `sender`, `rtt`,
-      `recovery`, `congestion` (also by name: "reno", "cubic"; None: as `tcp` says); the function
+      `recovery`, `closing`, `congestion` (also by name: "reno", "cubic"; None: as `tcp` says); the function
       `find_socket`; and `ip_header`, the class that reads the datagrams that arrive.
     - `resolve`: turns names into addresses. `random`, `numbers`: see `Node`.
     """
@@ -79,6 +80,7 @@ class Host:
         sender: Callable[[TcpConfig], Sender] = Segmentation,
         rtt: Callable[[TcpConfig], RttEstimator] = Rfc6298,
         recovery: Callable[[int, TcpConfig], Recovery] = Rack,
+        closing: Callable[[TcpConfig], Closing] = Rfc9293,
         congestion: str | Make | None = None,
         find_socket: Find = find_socket,
         resolve: Callable[[str], IPAddress | None] | None = None,
@@ -99,7 +101,8 @@ class Host:
         config = tcp or TcpConfig()
         if congestion is not None:
             config = replace(config, congestion=congestion)
-        self.tcp = Tcp(self.node, self.ip, config, Parts(receiver, sender, rtt, recovery), find_socket)
+        parts = Parts(receiver, sender, rtt, recovery, closing)
+        self.tcp = Tcp(self.node, self.ip, config, parts, find_socket)
         self._arp_cache = arp_cache
         self._resolve = resolve
         self._filenos = count(FIRST_FILENO)

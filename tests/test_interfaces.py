@@ -29,6 +29,7 @@ from labstack.transport.tcp.receiver import Reassembly
 from labstack.transport.tcp.recovery import NewReno
 from labstack.transport.tcp.rtt import Rfc6298
 from labstack.transport.tcp.sender import Segmentation
+from labstack.transport.tcp.states import Rfc9293
 from labstack.transport.udp import Udp
 from tests.scene import Tape, connected, nothing_left, pair, pattern, read_all
 
@@ -230,7 +231,7 @@ class Postal:
         return 0x4711 + int.from_bytes(src + dst, "big") + protocol + length  # no pseudo-header of IP's
 
 
-PARTS = Parts(Reassembly, Segmentation, Rfc6298, Rack)
+PARTS = Parts(Reassembly, Segmentation, Rfc6298, Rack, Rfc9293)
 
 
 @pytest.mark.feature("TCP", "TCP runs unchanged over a made-up network with 16-byte addresses")

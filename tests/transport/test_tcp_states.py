@@ -8,7 +8,7 @@ import pytest
 from labstack import Network, TcpConfig, fin, syn
 from labstack.core.addresses import IPv4Address
 from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN, Options
-from labstack.transport.tcp.states import TRANSITIONS, Input, State
+from labstack.transport.tcp.states import TRANSITIONS, Input, Reset, Rfc9293, State
 from tests.scene import SECOND, Peer, Tape, connected, nothing_left, pair, pattern, read_all, settle
 
 SHORT = TcpConfig(msl=SECOND)
@@ -929,3 +929,47 @@ def test_bytes_that_a_liar_sends_behind_its_fin_do_not_hide_the_end():
         assert state(peer) == "CLOSE-WAIT"
         assert read_all(s) == b"12345"
         assert peer.take_all()[-1].tcp.ack == base + 6
+
+
+# --- another way of closing -----------------------------------------------------------------------
+
+
+class Hasty:
+    """It does not wait for what may still be under way, and believes every reset."""
+
+    def __init__(self, config):
+        pass
+
+    def after(self, state, what):
+        after = TRANSITIONS[state, what]
+        return State.CLOSED if after is State.TIME_WAIT else after
+
+    def reset(self, seq, rcv_nxt, rcv_wnd):
+        return Reset.BELIEVED
+
+
+@pytest.mark.feature("TCP", "Its parts can be replaced: also how it closes, and which resets it believes")
+def test_how_it_closes_is_a_part():
+    with Network() as net:
+        a, b, _ = pair(net, a={"closing": Hasty}, b={"tcp": SHORT})
+        a.ping("b")
+        tape = Tape(net)
+        s, t = connected(net, a, b)
+        s.close()
+        assert t.recv(1) == b""
+        t.close()
+        net.run()
+        assert tape.states(a)[-3:] == ["FIN-WAIT-1", "FIN-WAIT-2", "CLOSED"], "the last ACK, and it is gone"
+        assert tape.states(b)[-2:] == ["LAST-ACK", "CLOSED"]
+        nothing_left(net, (a, b))
+
+
+def test_who_believes_every_reset_is_closed_by_a_stranger():
+    for closing, left in ((Hasty, "CLOSED"), (Rfc9293, "ESTABLISHED")):
+        with Network() as net:
+            peer = Peer(net, closing=closing)
+            s = serve(peer)
+            peer.tcp(RST, seq=12345)
+            settle(net)
+            assert state(peer) == left
+            s.close()

@@ -33,13 +33,22 @@ from labstack.transport.tcp.sender import Segment
 from labstack.transport.tcp.states import (
     CAN_RECEIVE,
     CAN_SEND,
+    CLOSING,
     HAS_FLIGHT,
     SYNCHRONIZED,
     TRANSITIONS,
     Input,
+    Reset,
     State,
 )
 from labstack.transport.tcp.transmitter import Transmitter
+
+AFTER_RESET = {
+    State.SYN_RECEIVED: errno.ECONNREFUSED, State.CLOSING: 0, State.LAST_ACK: 0, State.TIME_WAIT: 0,
+    State.CLOSE_WAIT: errno.EPIPE,
+}  # fmt: skip
+"""What the program hears of a reset, where it is not ECONNRESET. In CLOSE-WAIT, as on Linux, that the peer
+did not want what came after its FIN."""
 
 
 class Connection:
@@ -66,6 +75,7 @@ class Connection:
         self.writable = Waiters()
         self.transmitter = Transmitter(node, network, local, peer, config.marks)
         self.receiver = parts.receiver(config)
+        self._closing = parts.closing(config)
         self.names = self.transmitter.names
         self.ecn = Ecn(node, self.names, config)
         self.flight = Flight(node, self.names, config, parts, self.ecn, self._send_segment, self._time_out)
@@ -252,7 +262,10 @@ class Connection:
                 self.agreed.learn(header.seq, options)
             self._process_text(header.seq, data, False)
             return
-        # First, check the sequence number.
+        # First, check the sequence number; second, check the RST bit: for a reset, `closing` does both.
+        if flags & RST:
+            self._on_reset(header.seq)
+            return
         if not self._acceptable(header.seq, size + (flags & FIN) + (flags >> 1 & 1)):
             self._not_acceptable(header, data)
             return
@@ -260,13 +273,6 @@ class Connection:
             self.agreed.learn(header.seq, options)
         if self.ecn.agreed:
             self.ecn.heard(ecn, flags, size)
-        # Second, check the RST bit (RFC 5961 §3: only the exact number is believed).
-        if flags & RST:
-            if header.seq == self.receiver.rcv_nxt:
-                self._on_reset()
-            else:
-                self._acknowledgement.challenge(rules.CHALLENGE_RST)
-            return
         # Third, security: there is none. Fourth, check the SYN bit (RFC 5961 §4).
         if flags & SYN:
             self._acknowledgement.challenge(rules.CHALLENGE_SYN)
@@ -322,8 +328,6 @@ class Connection:
         probe a window that is shut, or keep the connection alive (§3.10.7.4, RFC 9293 §3.8.4)."""
         self.node.drop(rules.OUT_OF_WINDOW, **self.names, seq=header.seq)
         flags, size = header.flags, len(data)
-        if flags & RST:
-            return
         if flags & SYN:
             self._on_old_syn(header)
             return
@@ -384,16 +388,14 @@ class Connection:
             # Both ends connect at the same time: answer the SYN, and keep the own number.
             self._answer_syn(header, rules.SIMULTANEOUS_OPEN)
 
-    def _on_reset(self) -> None:
-        if self.state is State.SYN_RECEIVED:
-            self._finish(errno.ECONNREFUSED)
-        elif self.state in (State.CLOSING, State.LAST_ACK, State.TIME_WAIT):
-            self._finish(0)
-        elif self.state is State.CLOSE_WAIT:
-            # The peer had closed, and did not want what came then: as Linux tells it.
-            self._finish(errno.EPIPE)
+    def _on_reset(self, seq: int) -> None:
+        what = self._closing.reset(seq, self.receiver.rcv_nxt, self.receiver.rcv_wnd)
+        if what is Reset.IGNORED:
+            self.node.drop(rules.OUT_OF_WINDOW, **self.names, seq=seq)
+        elif what is Reset.CHALLENGED:
+            self._acknowledgement.challenge(rules.CHALLENGE_RST)
         else:
-            self._finish(errno.ECONNRESET)
+            self._finish(AFTER_RESET.get(self.state, errno.ECONNRESET))
 
     def _process_ack(self, header: Header, size: int, options: Options | None = None) -> bool:
         """The fifth check. False if the segment, or the connection, is done with."""
@@ -430,18 +432,13 @@ class Connection:
         sender = self.flight.sender
         if sender.unsent or sender.snd_una != sender.snd_nxt:
             return True
-        if self.state is State.FIN_WAIT_1:
+        if self.state in HAS_FLIGHT:
             self._move(Input.ACK_OF_FIN)
-            if self.orphan:
+            if self.state is State.FIN_WAIT_2 and self.orphan:
                 self._last_wait.set(self.node.clock.now + self.config.fin_wait_2)
-        elif self.state is State.CLOSING:
-            self._move(Input.ACK_OF_FIN)
-            self._wait_twice_msl()
-        elif self.state is State.LAST_ACK:
-            self._move(Input.ACK_OF_FIN)
+        if self.state is State.CLOSED:
             self._finish(0)
-            return False
-        return True
+        return self.state is not State.CLOSED
 
     def _process_text(self, seq: int, data: Buffer, fin: bool) -> None:
         """The seventh and the eighth check: bytes and FIN."""
@@ -458,13 +455,13 @@ class Connection:
         urgency = receiver.accept(seq, data, fin)
         if receiver.finished:
             self._move(Input.FIN)
-            if self.state is State.TIME_WAIT:
-                self._wait_twice_msl()
         if receiver.finished or (receiver.available != before and receiver.available >= self.low_water):
             self.readable.wake()
         if urgency is Acknowledge.REFUSED:
             self.node.drop(rules.TOO_MANY_HOLES, **self.names)
         self._acknowledgement.owe(urgency, rules.FIN_RECEIVED if receiver.finished else rules.OUT_OF_ORDER)
+        if self.state is State.CLOSED:
+            self._finish(0)
 
     # --- the handshake
     def _established(self, seq: int, window: int) -> None:
@@ -574,10 +571,12 @@ class Connection:
 
     def _move(self, what: Input) -> None:
         before = self.state
-        self.state = TRANSITIONS[before, what]
+        self.state = self._closing.after(before, what) if what in CLOSING else TRANSITIONS[before, what]
         if self.node.events:
             self.node.events.emit(rules.STATE, **self.names, before=before.value, after=self.state.value,
                 why=what.value)  # fmt: skip
+        if self.state is State.TIME_WAIT:
+            self._wait_twice_msl()
 
     def __repr__(self) -> str:
         return f"<connection {self.names['local']} → {self.names['peer']} {self.state.value}>"

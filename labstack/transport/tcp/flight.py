@@ -33,6 +33,7 @@ from labstack.transport.tcp.recovery import NewReno, Recovery
 from labstack.transport.tcp.rtt import RttEstimator
 from labstack.transport.tcp.scoreboard import Ack
 from labstack.transport.tcp.sender import Segment, Sender
+from labstack.transport.tcp.states import Closing
 from labstack.transport.tcp.tlp import TailLossProbe
 
 SendSegment = Callable[[Segment, Rule, bool], None]
@@ -48,6 +49,7 @@ class Parts:
     sender: Callable[[TcpConfig], Sender]
     rtt: Callable[[TcpConfig], RttEstimator]
     recovery: Callable[[int, TcpConfig], Recovery]
+    closing: Callable[[TcpConfig], Closing]
 
 
 class Flight:

@@ -1,11 +1,16 @@
 """The eleven states of a connection, and what leads from one to another (RFC 9293 §3.3.2, figure 5).
 
-The table is the machine: `Connection` moves through nothing else, and the book draws its diagram from it.
+The table is the machine: `Connection` moves through nothing else, and the book draws its diagram from it. How
+a connection ends is a role of its own: a part may be handed in that says what follows, and whether a reset is
+to be believed (RFC 5961 §3). Chapter 18 of the book.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Protocol
+
+from labstack.core.seq import seq_sub
 
 
 class State(Enum):
@@ -71,5 +76,42 @@ CAN_SEND = frozenset({State.ESTABLISHED, State.CLOSE_WAIT})
 """The program may still write."""
 CAN_RECEIVE = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
 """The peer may still send."""
+CLOSING = frozenset({Input.CLOSE, Input.FIN, Input.ACK_OF_FIN, Input.TIME_OUT})
+"""What leads, once both ends know each other, to the end."""
 HAS_FLIGHT = CAN_SEND | {State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK}
 """Something of ours may be under way: bytes, or the FIN."""
+
+
+class Reset(Enum):
+    """What to do about a reset."""
+
+    BELIEVED = "the connection is over"
+    CHALLENGED = "ask for a better one: an ACK says which number is expected"
+    IGNORED = "the peer, who knows the numbers, would not have sent it"
+
+
+class Closing(Protocol):
+    """Replaceable: `net.host("a", …, closing=Mine)`; made as `Mine(config)` for each connection."""
+
+    def after(self, state: State, what: Input) -> State:
+        """The state that follows `state`, one of those in which both ends know each other; `what` is CLOSE,
+        FIN, ACK_OF_FIN or TIME_OUT. In CLOSED, nothing of the connection is kept."""
+
+    def reset(self, seq: int, rcv_nxt: int, rcv_wnd: int) -> Reset:
+        """What to do about a reset with the number `seq`, where `rcv_nxt` is expected next, and `rcv_wnd`
+        bytes are allowed from there."""
+
+
+class Rfc9293:
+    """A `Closing` by the standard's table, and RFC 5961's rule."""
+
+    def __init__(self, config: object) -> None: ...
+
+    def after(self, state: State, what: Input) -> State:
+        return TRANSITIONS[state, what]
+
+    def reset(self, seq: int, rcv_nxt: int, rcv_wnd: int) -> Reset:
+        ahead = seq_sub(seq, rcv_nxt)
+        if ahead == 0:
+            return Reset.BELIEVED
+        return Reset.CHALLENGED if 0 < ahead < rcv_wnd else Reset.IGNORED
