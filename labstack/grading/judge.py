@@ -24,12 +24,13 @@ from random import Random
 from typing import Any
 
 from labstack.grading import submission
+from labstack.grading.machines import Linux
 from labstack.grading.story import Story
 from labstack.grading.submission import Refused
 
 SECONDS = 30.0
 """How long one story may take, in the time on the wall."""
-KINDS = ("receiver", "sender", "rtt", "recovery", "congestion", "arp_cache", "routing_table")
+KINDS = ("receiver", "sender", "rtt", "recovery", "closing", "congestion", "arp_cache", "routing_table")
 """The parts of a host that can be judged so, by their names in `Host`."""
 
 Tale = Callable[[Story, Random], None]
@@ -53,6 +54,10 @@ class Verdict:
 
 class Wrong(AssertionError):
     """The part does not do what the story asks. The message is the report."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the report, without the way to it through this file."""
+        return str(self).splitlines()
 
 
 def seed_of(student: str) -> int:
@@ -86,7 +91,7 @@ def judge(
         "part": handed_in.source,
         "check": submission.read_function(tale),
         "story": tale.__name__,
-        "seed": seed_of(student if student is not None else os.environ.get("LABSTACK_STUDENT", "")),
+        "seed": _seed(student),
         "constants": constants or {},
     }
     title = " ".join(tale.__name__.split("_"))
@@ -97,6 +102,26 @@ def judge(
     if own["broken"] is not None:
         raise RuntimeError(f"the check {title!r} is itself broken: {own['broken']}")
     raise Wrong(_report(title, mine, own["steps"], rule, mistake))
+
+
+def beside_linux(tale: Tale, *, student: str | None = None) -> Verdict:
+    """Tell `tale` to the Linux kernel, behind a TAP: the second judge, who gives no marks. Raises OSError or
+    RuntimeError where this machine cannot do it (`labstack doctor` says why)."""
+    title = " ".join(tale.__name__.split("_"))
+    machine = Linux()
+    try:
+        story = Story(machine)
+        try:
+            tale(story, Random(_seed(student)))
+        except AssertionError as error:
+            return Verdict(title, False, f"✗ {title}: Linux does otherwise\n{error}", story.steps)
+        return Verdict(title, True, f"✓ {title}, and Linux does the same", story.steps)
+    finally:
+        machine.close()
+
+
+def _seed(student: str | None) -> int:
+    return seed_of(student if student is not None else os.environ.get("LABSTACK_STUDENT", ""))
 
 
 def _told(request: dict[str, Any]) -> dict[str, Any]:
@@ -140,4 +165,4 @@ def _report(title: str, mine: dict[str, Any], own: list[str], rule: str, mistake
     return "\n".join(lines)
 
 
-__all__ = ["KINDS", "Refused", "Verdict", "Wrong", "judge", "seed_of"]
+__all__ = ["KINDS", "Refused", "Verdict", "Wrong", "beside_linux", "judge", "seed_of"]

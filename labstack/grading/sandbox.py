@@ -26,7 +26,7 @@ from labstack.grading.story import Broken, Story
 from labstack.grading.submission import is_allowed
 from labstack.transport.tcp.config import TcpConfig
 
-PROCESSOR_SECONDS = 20
+PROCESSOR_SECONDS = 10
 MEMORY = 2 << 30
 PART_FILE = "<your part>"
 

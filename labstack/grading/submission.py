@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib
 import inspect
 import io
 import keyword
@@ -17,6 +18,7 @@ import linecache
 import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 ALLOWED = (
     "labstack.core.seq",
@@ -28,6 +30,9 @@ ALLOWED = (
     "labstack.transport.tcp.sender.Segment",
     "labstack.transport.tcp.congestion.AckSample",
     "labstack.transport.tcp.congestion.LossEvent",
+    "labstack.transport.tcp.states.Input",
+    "labstack.transport.tcp.states.Reset",
+    "labstack.transport.tcp.states.State",
 )
 """What of labstack a part may import: words of the field that hold no answer."""
 LIBRARY = {
@@ -38,15 +43,22 @@ LIBRARY = {
 BACK_DOORS = {
     "__import__", "eval", "exec", "compile", "open", "globals", "locals", "vars", "breakpoint", "input",
     "getattr", "setattr", "delattr", "mro", "f_globals", "f_back", "f_locals", "gi_frame", "tb_frame",
-    "cr_frame", "sys", "os", "builtins", "importlib", "inspect", "modules",
+    "cr_frame", "sys", "os", "builtins", "bltns", "importlib", "inspect", "modules", "types", "attrgetter",
+    "methodcaller", "get_type_hints", "ForwardRef", "stdlib_re", "warnings", "contextlib",
 }  # fmt: skip
 """Names by which Python leads from any object to everything else."""
+FRONT_DOORS = {"__init__", "__class__", "__name__", "__eq__", "__lt__", "__len__", "__post_init__"}
+"""What has two underscores on each side, and is harmless."""
 
 PLAIN_BASES = {"object", "Enum", "IntEnum", "IntFlag", "NamedTuple", "Protocol", "Generic"}
 
 
 class Refused(Exception):
     """The part may not be judged. The message says why, in one sentence, and what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the sentence alone."""
+        return [f"Refused: {self}"]
 
 
 @dataclass(frozen=True)
@@ -80,27 +92,40 @@ def read(part: type) -> Submission:
 
 
 def read_function(function: Callable[..., object]) -> str:
-    """The source of the cell, or file, that a function stands in. Raises Refused when it cannot be found."""
+    """What is defined in the cell, or file, that a function stands in, without what is done there. Raises
+    Refused when it cannot be found."""
     lines = linecache.getlines(function.__code__.co_filename)
     if not lines:
         raise Refused(f"the source of {function.__name__} cannot be found: write it in a cell, and run that")
-    return "".join(lines)
+    tree = ast.parse("".join(lines))
+    tree.body = [node for node in tree.body if not isinstance(node, ast.Expr)]
+    return ast.unparse(tree)
 
 
 def check(submission: Submission) -> None:
     """Raises Refused when the part may not be judged."""
+    check_cell(submission.source)
+    if submission.name not in _classes(ast.parse(submission.source)):
+        raise Refused(f"your cell defines no class {submission.name}: keep the name that the lab gives it")
+
+
+def check_cell(source: str) -> None:
+    """Raises Refused when a cell that a student wrote reaches for what it may not."""
     try:
-        tree = ast.parse(submission.source)
-    except SyntaxError as error:
-        raise Refused(f"line {error.lineno} of your cell is not Python: {error.msg}") from None
-    for reason in _reasons(tree, submission.name):
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line, message = getattr(error, "lineno", 1), getattr(error, "msg", error)
+        raise Refused(f"line {line} of your cell is not Python: {message}") from None
+    for reason in _reasons(tree):
         raise Refused(reason)
 
 
-def _reasons(tree: ast.Module, name: str) -> Iterator[str]:
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    if name not in own:
-        yield f"your cell defines no class {name}: keep the name that the lab gives it"
+def _classes(tree: ast.Module) -> set[str]:
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+
+def _reasons(tree: ast.Module) -> Iterator[str]:
+    own = _classes(tree)
     for module in sorted(set(_imports(tree))):
         root = module.partition(".")[0]
         if root == "labstack" and not is_allowed(module):
@@ -114,10 +139,10 @@ def _reasons(tree: ast.Module, name: str) -> Iterator[str]:
                 word = ast.unparse(base).partition("[")[0]
                 if word not in own | PLAIN_BASES:
                     yield _inherits(node.name, word)
-        if isinstance(node, ast.Name) and node.id in BACK_DOORS:
+        if isinstance(node, ast.Name) and (node.id in BACK_DOORS or node.id.startswith("__")):
             yield f"your part uses {node.id}, a way round the back: no lab needs it"
         if isinstance(node, ast.Attribute) and (
-            node.attr in BACK_DOORS or (node.attr.startswith("_") and not _is_own(node.value))
+            node.attr in BACK_DOORS or (node.attr.startswith("_") and not _is_own(node))
         ):
             yield f"your part uses .{node.attr}, which is another object's own affair: no lab needs it"
 
@@ -128,14 +153,22 @@ def _inherits(name: str, base: str) -> str:
 
 def is_allowed(module: str) -> bool:
     """Whether a part may import that name, told in full ("struct.Struct")."""
-    return module.partition(".")[0] in LIBRARY or any(
-        module == allowed or module.startswith(allowed + ".") for allowed in ALLOWED
-    )
+    root, _, name = module.partition(".")
+    if root in LIBRARY:
+        # The library's modules hold others, such as `sys`.
+        found = getattr(importlib.import_module(root), name, None)
+        return module == "collections.abc" or not (
+            name.startswith("_") or name in BACK_DOORS or isinstance(found, ModuleType)
+        )
+    return any(module == allowed or module.startswith(allowed + ".") for allowed in ALLOWED)
 
 
-def _is_own(value: ast.expr) -> bool:
-    """An object of the part's own class, by the names that methods give it."""
-    return isinstance(value, ast.Name) and value.id in ("self", "cls", "other")
+def _is_own(node: ast.Attribute) -> bool:
+    """A name that begins with an underscore, of an object of the part's own class, by the names that methods
+    give it."""
+    if node.attr.startswith("__") and node.attr.endswith("__"):
+        return node.attr in FRONT_DOORS
+    return isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "other")
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
@@ -176,4 +209,4 @@ def _shape(source: str) -> list[str]:
 _KEYWORDS = frozenset(keyword.kwlist) | {"self"}
 
 
-__all__ = ["ALLOWED", "LIBRARY", "Refused", "Submission", "check", "likeness", "read"]
+__all__ = ["ALLOWED", "LIBRARY", "Refused", "Submission", "check", "check_cell", "likeness", "read"]

@@ -141,11 +141,34 @@ def test_a_part_that_never_backs_off():
         ("class Mine:\n def sample(self, rtt): eval('1')", "way round the back"),
         ("class Mine:\n def sample(self, rtt): ().__class__.__base__.__subclasses__()", "own affair"),
         ("class Mine:\n def sample(self, rtt): getattr(rtt, 'real')", "way round the back"),
+        ("class Mine:\n def sample(self, rtt): __builtins__['open']", "way round the back"),
+        ("class Mine:\n def sample(self, other): other.__globals__", "own affair"),
+        ("from random import _os\nclass Mine:\n def sample(self, rtt): pass", "which no lab needs"),
+        ("from dataclasses import sys\nclass Mine:\n def sample(self, rtt): pass", "which no lab needs"),
+        ("from operator import attrgetter\nclass Mine:\n def sample(self, rtt): pass", "which no lab needs"),
+        ("import dataclasses as d\nclass Mine:\n def sample(self, rtt): d.types", "own affair"),
     ],
 )
 def test_cheats_are_refused(source, why):
     with pytest.raises(Refused, match=why):
         judge("rtt", part(source), FOLLOWS, **WORDS)
+
+
+def test_what_every_part_needs_is_no_cheat():
+    submission.check_cell(
+        "from __future__ import annotations\nfrom collections import deque\nfrom collections.abc import Callable\n"
+        "from labstack.core.seq import seq_lt\nfrom labstack.transport.tcp.states import Input, State\n"
+        "class Mine:\n    def __init__(self):\n        self._x = self.__class__.__name__.real\n".replace(
+            ".real", ""
+        )
+    )
+
+
+def test_what_a_check_says_is_no_part_of_its_story():
+    told = cell(
+        "import math\n\ndef a(story, random): math.pi\n\njudge = print\njudge('not in the sandbox')\n"
+    )["a"]
+    assert "sandbox" not in submission.read_function(told) and "math.pi" in submission.read_function(told)
 
 
 def test_inheriting_without_importing_is_refused():
