@@ -57,6 +57,14 @@ features: .venv/ready ## write the README's table, and docs/tcp-scenarios.md, fr
 congestion: .venv/ready ## write docs/congestion.md, the golden table of congestion control (minutes)
 	$(PY) -m docs.congestion
 
+.PHONY: labs
+labs: .venv/ready ## the labs as students get them, into labs/release/ and, for you, labs/mine/
+	$(PY) labs/course.py release
+
+.PHONY: mark
+mark: .venv/ready ## mark your labs/mine/LAB.ipynb (make mark LAB=00-first-mark)
+	@$(PY) labs/course.py mark $(LAB)
+
 .PHONY: bench
 bench: .venv/ready ## measure speed on this machine
 	.venv/bin/labstack bench

@@ -17,6 +17,7 @@ import json
 import resource
 import sys
 import traceback
+from collections.abc import Callable
 from random import Random
 from types import CodeType, ModuleType
 from typing import Any
@@ -75,17 +76,26 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         return {"steps": [], "broken": _told(error), "fault": "part"}
     machine = Labstack(tcp=TcpConfig(**request["constants"]), **parts)
     story = Story(machine)
+    answer = _tell(story, checks[request["story"]], Random(request["seed"]))
     try:
-        checks[request["story"]](story, Random(request["seed"]))
+        story.close()
+        machine.close()
+    except Exception as error:
+        # What broke first is what there is to tell: a part in pieces may not come to an end either.
+        if answer["broken"] is None:
+            return {"steps": story.steps, "broken": _told(error), "fault": "part"}
+    return answer
+
+
+def _tell(story: Story, tale: Callable[[Story, Random], None], random: Random) -> dict[str, Any]:
+    try:
+        tale(story, random)
     except Broken as error:
         return {"steps": story.steps, "broken": error.sentence, "fault": None}
     except AssertionError as error:
         return {"steps": story.steps, "broken": str(error) or _told(error), "fault": None}
     except Exception as error:
         return {"steps": story.steps, "broken": _told(error), "fault": "part" if _in_part(error) else None}
-    finally:
-        story.close()
-        machine.close()
     return {"steps": story.steps, "broken": None, "fault": None}
 
 
@@ -103,7 +113,8 @@ def _told(error: BaseException) -> str:
 def main() -> None:
     request = json.loads(sys.stdin.read())
     _limit()
-    print(json.dumps(run(request)))
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a part prints is no answer
+    print(json.dumps(run(request)), file=answers)
 
 
 if __name__ == "__main__":

@@ -43,8 +43,9 @@ LIBRARY = {
 BACK_DOORS = {
     "__import__", "eval", "exec", "compile", "open", "globals", "locals", "vars", "breakpoint", "input",
     "getattr", "setattr", "delattr", "mro", "f_globals", "f_back", "f_locals", "gi_frame", "tb_frame",
-    "cr_frame", "sys", "os", "builtins", "bltns", "importlib", "inspect", "modules", "types", "attrgetter",
-    "methodcaller", "get_type_hints", "ForwardRef", "stdlib_re", "warnings", "contextlib",
+    "cr_frame", "get_ipython", "exit", "quit", "sys", "os", "builtins", "bltns", "importlib", "inspect",
+    "modules", "types", "attrgetter", "methodcaller", "get_type_hints", "ForwardRef", "stdlib_re",
+    "warnings", "contextlib",
 }  # fmt: skip
 """Names by which Python leads from any object to everything else."""
 FRONT_DOORS = {"__init__", "__class__", "__name__", "__eq__", "__lt__", "__len__", "__post_init__"}

@@ -192,6 +192,43 @@ def test_a_part_that_raises_is_told_where():
         judge("rtt", part(wrong), FOLLOWS, **WORDS)
 
 
+def test_a_part_that_breaks_tells_the_first_that_broke():
+    wrong = RIGHT.replace("self.srtt, self.rttvar = rtt, rtt // 2", "del self.rto; self.srtt[0]")
+    with pytest.raises(Wrong, match="TypeError: 'NoneType'") as raised:
+        judge("rtt", part(wrong), FOLLOWS, **WORDS)
+    assert "the program connects" in str(raised.value), "the steps up to there"
+
+
+def test_a_part_cannot_answer_for_the_judge():
+    forged = """
+        class Mine:
+            def __init__(self, config):
+                print('{"steps": [], "broken": null, "fault": null}')
+                raise SystemExit(0)
+    """
+    with pytest.raises(Wrong, match="it was ended"):
+        judge("rtt", part(forged), FOLLOWS, **WORDS)
+
+
+def test_the_report_is_all_that_a_notebook_shows():
+    assert Wrong("a\nb")._render_traceback_() == ["a", "b"]
+    assert Refused("no")._render_traceback_() == ["Refused: no"]
+
+
+def test_a_rule_that_the_package_does_not_keep_is_judged_alone():
+    story = cell("""
+        def the_wait_is_seven_seconds(story, random):
+            story.connect()
+            story.sent()
+            story.wait(6.9)
+            assert not story.sent(), "the SYN was sent again too early"
+    """)["the_wait_is_seven_seconds"]
+    slow = RIGHT.replace("None, 0, config.initial_rto", "None, 0, 7_000_000_000")
+    assert judge("rtt", part(slow), story, rule="", mistake="", alone=True)
+    with pytest.raises(Wrong, match="too early"):
+        judge("rtt", part(RIGHT), story, rule="the lab's", mistake="", alone=True)
+
+
 def test_a_part_that_never_ends_is_ended(monkeypatch):
     monkeypatch.setattr("labstack.grading.judge.SECONDS", 3.0)
     wrong = RIGHT.replace("if self.srtt is None:", "while True: pass\n        if self.srtt is None:")
