@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -42,50 +42,56 @@ class Mark:
     report: str
 
 
-def nbgrader(course: Path, *words: str) -> None:
-    """Run one of nbgrader's commands for the course in that folder. Raises RuntimeError if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", *words], cwd=course, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"nbgrader {' '.join(words)} failed:\n{done.stderr}")
+class Course:
+    """The course in a folder, which holds `source/` and `nbgrader_config.py`."""
 
+    def __init__(self, folder: Path = LABS) -> None:
+        self.folder = folder
 
-def release(course: Path = LABS) -> list[str]:
-    """Make the students' notebooks. The labs' names."""
-    labs = sorted(path.name for path in (course / "source").iterdir() if path.is_dir())
-    mine = course / "mine"
-    mine.mkdir(exist_ok=True)
-    for lab in labs:
-        nbgrader(course, "generate_assignment", lab, "--force")
-        if not (mine / f"{lab}.ipynb").exists():
-            shutil.copy(course / "release" / lab / f"{lab}.ipynb", mine)
-    return labs
+    @property
+    def labs(self) -> list[str]:
+        """The labs' names, in order."""
+        return sorted(path.name for path in (self.folder / "source").iterdir() if path.is_dir())
 
+    @cached_property
+    def _nbgrader(self) -> Any:
+        from nbgrader.apps import NbGraderAPI
+        from nbgrader.coursedir import CourseDirectory
+        from traitlets.config import PyFileConfigLoader
 
-def mark(lab: str, notebook: Path, student: str = "me", course: Path = LABS) -> list[Mark]:
-    """Hand in a notebook, and mark it."""
-    hand_in(lab, notebook, student, course)
-    nbgrader(course, "autograde", lab, "--student", student, "--force")
-    return marks(lab, student, course)
+        config = PyFileConfigLoader("nbgrader_config.py", path=str(self.folder)).load_config()
+        return NbGraderAPI(CourseDirectory(config=config), config=config)
 
+    def release(self, lab: str) -> Path:
+        """Make the students' notebook. Raises RuntimeError if nbgrader finds something wrong."""
+        self._asked(self._nbgrader.generate_assignment(lab, force=True))
+        return self.folder / "release" / lab / f"{lab}.ipynb"
 
-def hand_in(lab: str, notebook: Path, student: str, course: Path = LABS) -> None:
-    place = course / "submitted" / student / lab
-    place.mkdir(parents=True, exist_ok=True)
-    shutil.copy(notebook, place / f"{lab}.ipynb")
+    def hand_in(self, lab: str, notebook: Path, student: str) -> None:
+        place = self.folder / "submitted" / student / lab
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(notebook, place / f"{lab}.ipynb")
 
+    def grade(self, lab: str, student: str) -> list[Mark]:
+        """Run the checks on what the student has handed in."""
+        self._asked(self._nbgrader.autograde(lab, student, force=True))
+        reports = dict(_reports(self.folder / "autograded" / student / lab / f"{lab}.ipynb"))
+        with self._nbgrader.gradebook as book:
+            grades = book.find_submission_notebook(lab, lab, student).grades
+            found = {grade.name: (grade.score, grade.max_score) for grade in grades}
+        return [Mark(name, *found[name], reports[name]) for name in reports if name in found]
 
-def marks(lab: str, student: str, course: Path = LABS) -> list[Mark]:
-    """What the last marking gave."""
-    # It is here when the first notebook is marked, and slow to load.
-    from nbgrader.api import Gradebook
+    def alike(self, lab: str) -> Iterator[tuple[str, float]]:
+        """Each student, and how much of what they handed in is the package's own, from 0 to 1."""
+        own = "".join(inspect.getsource(importlib.import_module(name)) for name in OWN.get(lab[:2], ()))
+        for path in sorted((self.folder / "submitted").glob(f"*/{lab}/{lab}.ipynb")):
+            cells = nbformat.read(path, as_version=4).cells
+            theirs = [cell.source for cell in cells if cell.metadata.get("nbgrader", {}).get("solution")]
+            yield path.parent.parent.name, likeness("\n".join(theirs), own)
 
-    reports = dict(_reports(course / "autograded" / student / lab / f"{lab}.ipynb"))
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "labstack") as book:
-        grades = book.find_submission_notebook(lab, lab, student).grades
-        found = {grade.name: (grade.score, grade.max_score) for grade in grades}
-    return [Mark(name, *found[name], reports[name]) for name in reports if name in found]
+    def _asked(self, answer: dict[str, Any]) -> None:
+        if not answer["success"]:
+            raise RuntimeError(f"nbgrader says:\n{answer['log']}{answer.get('error', '')}")
 
 
 def _reports(notebook: Path) -> Iterator[tuple[str, str]]:
@@ -98,34 +104,32 @@ def _reports(notebook: Path) -> Iterator[tuple[str, str]]:
             yield cell.metadata.nbgrader.grade_id, COLOURS.sub("", "".join(words)).strip()
 
 
-def alike(lab: str, course: Path = LABS) -> Iterator[tuple[str, float]]:
-    """Each student, and how much of what they handed in is the package's own, from 0 to 1."""
-    own = "".join(inspect.getsource(importlib.import_module(name)) for name in OWN.get(lab[:2], ()))
-    for path in sorted((course / "submitted").glob(f"*/{lab}/{lab}.ipynb")):
-        cells = nbformat.read(path, as_version=4).cells
-        theirs = [cell.source for cell in cells if cell.metadata.get("nbgrader", {}).get("solution")]
-        yield path.parent.parent.name, likeness("\n".join(theirs), own)
-
-
 def main() -> None:
+    course = Course()
+    mine = course.folder / "mine"
     match sys.argv[1:]:
         case ["release"]:
-            for lab in release():
-                print(f"mine/{lab}.ipynb")
+            mine.mkdir(exist_ok=True)
+            for lab in course.labs:
+                notebook = course.release(lab)
+                if not (mine / notebook.name).exists():
+                    shutil.copy(notebook, mine)
+                print(f"labs/mine/{notebook.name}")
         case ["mark", lab, *student]:
-            given = mark(lab, LABS / "mine" / f"{lab}.ipynb", *student[:1])
-            for each in given:
-                print(f"{each.points:4.0f} of {each.most:.0f}  {each.check}")
-                if each.points < each.most:
-                    print("\n".join(f"            {line}" for line in each.report.splitlines()))
-            print(f"{sum(m.points for m in given):4.0f} of {sum(m.most for m in given):.0f}")
+            who = student[0] if student else "me"
+            course.hand_in(lab, mine / f"{lab}.ipynb", who)
+            marks = course.grade(lab, who)
+            for mark in marks:
+                print(f"{mark.points:4.0f} of {mark.most:.0f}  {mark.check}")
+                if mark.points < mark.most:
+                    print("\n".join(f"            {line}" for line in mark.report.splitlines()))
+            print(f"{sum(m.points for m in marks):4.0f} of {sum(m.most for m in marks):.0f}")
         case ["likeness", lab]:
-            for name, share in alike(lab):
+            for name, share in course.alike(lab):
                 print(f"{share:5.0%}  {name}")
         case _:
             sys.exit(__doc__)
 
 
 if __name__ == "__main__":
-    os.chdir(LABS)
     main()

@@ -51,6 +51,6 @@ c.CourseDirectory.root = str(Path(__file__).resolve().parent)
 
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError('this is your part')"}
 
-c.Execute.timeout = 120  # seconds for a cell: a few stories, each of which the judge ends after 10
+c.Execute.timeout = 60  # seconds for a cell: a few stories, each of which the judge ends after 10
 whole = Autograde.class_traits()["autograde_preprocessors"].default_args[0]
 c.Autograde.autograde_preprocessors = [OnlyWhatCounts, *whole]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import io
 import json
 import resource
 import sys
@@ -72,7 +73,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
             parts[request["kind"]] = load(request["part"], request["name"])
         checks: dict[str, Any] = {}
         exec(_compiled(request["check"], "<the check>"), checks)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return {"steps": [], "broken": _told(error), "fault": "part"}
     machine = Labstack(tcp=TcpConfig(**request["constants"]), **parts)
     story = Story(machine)
@@ -94,7 +95,7 @@ def _tell(story: Story, tale: Callable[[Story, Random], None], random: Random) -
         return {"steps": story.steps, "broken": error.sentence, "fault": None}
     except AssertionError as error:
         return {"steps": story.steps, "broken": str(error) or _told(error), "fault": None}
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return {"steps": story.steps, "broken": _told(error), "fault": "part" if _in_part(error) else None}
     return {"steps": story.steps, "broken": None, "fault": None}
 
@@ -113,7 +114,7 @@ def _told(error: BaseException) -> str:
 def main() -> None:
     request = json.loads(sys.stdin.read())
     _limit()
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a part prints is no answer
+    answers, sys.stdout = sys.stdout, io.StringIO()  # what a part prints is no answer
     print(json.dumps(run(request)), file=answers)
 
 

@@ -1,0 +1,108 @@
+"""Labs as tests see them: the source's cells, what a student would hand in, and checks that run here."""
+
+import contextlib
+import io
+import linecache
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import nbformat
+
+from labs.course import LABS
+
+NUMBERS = count(1)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A wrong answer: the right one with `old` replaced by `new` in the cell `cell`. The checks that must
+    find it, and words that their reports must hold."""
+
+    name: str
+    cell: str
+    old: str
+    new: str
+    found_by: tuple[str, ...]
+    words: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Lab:
+    """A lab's source."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.notebook = nbformat.read(LABS / "source" / name / f"{name}.ipynb", as_version=4)
+
+    def cells(self, kind: str) -> dict[str, str]:
+        """Sources by id, in order: of the answers ("solution"), the checks ("grade"), or both and all else
+        that is run for the mark ("")."""
+        return {
+            cell.metadata.nbgrader.grade_id: cell.source
+            for cell in self.notebook.cells
+            if "nbgrader" in cell.metadata and (not kind or cell.metadata.nbgrader[kind])
+        }
+
+    @property
+    def points(self) -> dict[str, int]:
+        return {
+            cell.metadata.nbgrader.grade_id: cell.metadata.nbgrader.points
+            for cell in self.notebook.cells
+            if "nbgrader" in cell.metadata and cell.metadata.nbgrader.grade
+        }
+
+    def secrets(self) -> set[str]:
+        """The lines that students must not see: those between the marks, and nowhere else."""
+        lines: tuple[set[str], set[str]] = set(), set()
+        inside = False
+        for cell in self.notebook.cells:
+            for line in cell.source.splitlines():
+                if "### BEGIN" in line or "### END" in line:
+                    inside = "BEGIN" in line
+                else:
+                    lines[inside].add(line.strip())
+        return {line for line in lines[True] - lines[False] if len(line) > 12}
+
+    def wrong(self, wrong: Wrong) -> str:
+        """The cell of a wrong answer."""
+        right = self.cells("solution")[wrong.cell]
+        assert wrong.old in right, f"{wrong.name}: the right answer in {wrong.cell} has changed"
+        return right.replace(wrong.old, wrong.new)
+
+    def handed_in(self, released: Path, folder: Path, answers: dict[str, str]) -> Path:
+        """The released notebook with these answers, of which the right ones are the default."""
+        notebook = nbformat.read(released, as_version=4)
+        answers = self.cells("solution") | answers
+        for cell in notebook.cells:
+            if "nbgrader" in cell.metadata and cell.metadata.nbgrader.solution:
+                cell.source = answers[cell.metadata.nbgrader.grade_id]
+        path = folder / "handed-in.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    def check(self, answers: dict[str, str], checks: tuple[str, ...]) -> dict[str, str]:
+        """Run these checks here, without nbgrader: what each of them says, "" where it is content."""
+        space: dict[str, object] = {"__name__": "__main__"}
+        said: dict[str, str] = {}
+        graded = self.points
+        for name, source in self.cells("").items():
+            if name in graded and name not in checks:
+                continue
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    _run(answers.get(name, source), space)
+            except Exception as error:
+                said[name] = str(error)
+            else:
+                said[name] = ""
+        return {name: said[name] for name in checks}
+
+
+def _run(source: str, space: dict[str, object]) -> None:
+    """As a notebook runs a cell: its source is known to Python."""
+    name = f"<lab cell {next(NUMBERS)}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+    exec(compile(source, name, "exec"), space)

@@ -1,0 +1,167 @@
+"""Labs are released, handed in and marked as in a course: with nbgrader's own commands."""
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from book.normalise import normal_form, read
+from labs.course import LABS, Course
+from tests.labs.answers import Lab, Wrong
+
+NAMES = Course().labs
+WRONG = [
+    pytest.param(name, wrong, id=f"{name[:2]}: {wrong}")
+    for name in NAMES
+    for wrong in importlib.import_module(f"tests.labs.wrong_{name[:2]}").WRONG
+]
+
+# nbgrader changes limits of the process it runs in, and is slow to load: one process for many commands.
+CLERK = """
+import json, sys
+from pathlib import Path
+from labs.course import Course
+course = Course(Path(sys.argv[1]))
+for line in sys.stdin:
+    what, lab, *rest = json.loads(line)
+    if what == "release":
+        answer = str(course.release(lab))
+    else:
+        student, notebook = rest
+        course.hand_in(lab, Path(notebook), student)
+        answer = [vars(mark) for mark in course.grade(lab, student)]
+    print("\\n" + json.dumps(answer), flush=True)
+"""
+
+
+class Clerk:
+    """Who runs nbgrader for a course of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(LABS / "source", folder / "source")
+        shutil.copy(LABS / "nbgrader_config.py", folder)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", CLERK, str(folder)],
+            cwd=LABS.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._released: dict[str, Path] = {}
+
+    def ask(self, *words):
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if line.startswith(("[", '"')):
+                return json.loads(line)
+        raise AssertionError(f"nbgrader gave up on {words}")
+
+    def release(self, lab):
+        if lab not in self._released:
+            self._released[lab] = Path(self.ask("release", lab))
+        return self._released[lab]
+
+    def grade(self, lab, student, answers, folder):
+        """Points by check, and all that was said."""
+        notebook = Lab(lab).handed_in(self.release(lab), folder, answers)
+        marks = self.ask("grade", lab, student, str(notebook))
+        return {m["check"]: m["points"] for m in marks}, "\n".join(m["report"] for m in marks)
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def clerk(tmp_path_factory):
+    clerk = Clerk(tmp_path_factory.mktemp("course"))
+    yield clerk
+    clerk.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_source_is_in_normal_form(name):
+    path = LABS / "source" / name / f"{name}.ipynb"
+    notebook = read(path)
+    assert path.read_text() == normal_form(notebook), f"{name}: not in normal form (book/normalise.py FILE)"
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells), f"{name}: stored with outputs"
+
+
+@pytest.mark.feature("Labs", "Released notebooks hold no solution and no hidden check")
+@pytest.mark.parametrize("name", NAMES)
+def test_released_notebooks_keep_the_secrets(name, clerk):
+    lab = Lab(name)
+    text = "\n".join(cell.source for cell in nbformat.read(clerk.release(name), as_version=4).cells)
+    secrets = lab.secrets()
+    assert len(secrets) > 3
+    assert not {line for line in secrets if line in text}
+    assert "### " + "BEGIN" not in text and "YOUR CODE HERE" in text
+
+
+@pytest.mark.feature("Labs", "Reference solutions score full marks through nbgrader's own commands")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_right_answer_gets_full_marks(name, clerk, tmp_path):
+    points, said = clerk.grade(name, "right", {}, tmp_path)
+    assert points == Lab(name).points, said
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_answer_gets_nothing(name, clerk, tmp_path):
+    released = nbformat.read(clerk.release(name), as_version=4).cells
+    empty = {c.metadata.nbgrader.grade_id: c.source for c in released if "nbgrader" in c.metadata}
+    points, _ = clerk.grade(name, "empty", empty, tmp_path)
+    assert set(points) == set(Lab(name).points) and not any(points.values())
+
+
+@pytest.mark.feature("Labs", "Each wrong solution loses marks, with a report that names its mistake")
+@pytest.mark.parametrize(("name", "wrong"), WRONG)
+def test_a_wrong_answer_is_found(name: str, wrong: Wrong) -> None:
+    lab = Lab(name)
+    said = lab.check({wrong.cell: lab.wrong(wrong)}, wrong.found_by)
+    assert all(said.values()), f"not found by {[check for check in said if not said[check]]}"
+    assert wrong.words in "\n".join(said.values())
+
+
+@pytest.mark.check
+@pytest.mark.parametrize(("name", "wrong"), WRONG)
+def test_a_wrong_answer_loses_marks_in_a_course(name, wrong, clerk, tmp_path):
+    lab = Lab(name)
+    points, said = clerk.grade(name, "wrong", {wrong.cell: lab.wrong(wrong)}, tmp_path)
+    assert not any(points[check] for check in wrong.found_by) and wrong.words in said
+    assert sum(points.values()) < sum(lab.points.values())
+
+
+BROKEN = {
+    "no Python": "class FixedWindow(:",
+    "no end": "while True:\n    pass",
+    "all memory": "class FixedWindow:\n    everything = bytearray(1 << 40)",
+    "no end in the part": "class FixedWindow:\n    def __init__(self, *_):\n        while True: pass",
+    "another judge": "import labstack.grading.judge as j\nj.judge = lambda *a, **k: '✓'",
+    "another name for it": "def judge(*args, **options):\n    return '✓'",
+    "the package's": "from labstack.transport.tcp.congestion.reno import Reno\nclass FixedWindow(Reno): pass",
+    "a shell": "!touch /etc/passwd",
+}
+
+
+@pytest.mark.feature("Labs", "A broken submission (endless loop, all memory, no Python) gets nothing")
+@pytest.mark.parametrize("broken", ["no Python", "all memory", "another judge", "another name for it"])
+def test_what_is_broken_gets_nothing(broken, clerk, tmp_path):
+    points, said = clerk.grade("00-first-mark", "broken", {"fixed-window": BROKEN[broken]}, tmp_path)
+    points.pop("how-many-round-trips")  # the other answer is right
+    assert not any(points.values()), said
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("broken", ["no end", "no end in the part", "the package's", "a shell"])
+def test_what_is_broken_gets_nothing_in_the_end(broken, clerk, tmp_path):
+    test_what_is_broken_gets_nothing(broken, clerk, tmp_path)
