@@ -79,7 +79,8 @@ def read(part: type) -> Submission:
         if base.__module__.partition(".")[0] == "labstack":
             raise Refused(_inherits(part.__name__, base.__name__))
     for member in vars(part).values():
-        code = getattr(member, "__code__", None)
+        function = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
+        code = getattr(function, "__code__", None)
         if code is not None:
             lines = linecache.getlines(code.co_filename)
             if lines:

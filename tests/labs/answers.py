@@ -16,8 +16,8 @@ NUMBERS = count(1)
 
 @dataclass(frozen=True)
 class Wrong:
-    """A wrong answer: the right one with `old` replaced by `new` in the cell `cell`. The checks that must
-    find it, and words that their reports must hold."""
+    """A wrong answer: the right one with `old` replaced by `new` in the cell `cell` (with all of the cell, if
+    `old` is ""). The checks that must find it, and words that their reports must hold."""
 
     name: str
     cell: str
@@ -28,6 +28,31 @@ class Wrong:
 
     def __str__(self) -> str:
         return self.name
+
+
+def cheats(cell: str, name: str, module: str, own: str, check: str) -> list[Wrong]:
+    """Ways to hand in the package's class `own` of `module` as one's own class `name`."""
+    package, _, file = module.rpartition(".")
+    ways = {
+        "inherits": (f"from {module} import {own}\nclass {name}({own}): pass", "inherits from"),
+        "imports": (
+            f"import {module}\nclass {name}:\n    def __new__(cls, *made): return {module}.{own}(*made)",
+            "holds the answer",
+        ),
+        "delegates": (
+            f"from {package} import {file} as theirs\n"
+            f"class {name}:\n    def __init__(self, *made): self.theirs = theirs.{own}(*made)",
+            "holds the answer",
+        ),
+        "looks for it": (
+            f"class {name}:\n    def __init__(self, *made):\n"
+            f"        [c for c in object.__subclasses__() if c.__name__ == {own!r}][0](*made)",
+            "another object's own affair",
+        ),
+    }
+    return [
+        Wrong(f"cheat: {name} {way}", cell, "", code, (check,), words) for way, (code, words) in ways.items()
+    ]
 
 
 class Lab:
@@ -64,11 +89,14 @@ class Lab:
                     inside = "BEGIN" in line
                 else:
                     lines[inside].add(line.strip())
-        return {line for line in lines[True] - lines[False] if len(line) > 12}
+        seen = "\n".join(lines[False])
+        return {line for line in lines[True] if len(line) > 12 and line not in seen}
 
     def wrong(self, wrong: Wrong) -> str:
         """The cell of a wrong answer."""
         right = self.cells("solution")[wrong.cell]
+        if not wrong.old:
+            return wrong.new
         assert wrong.old in right, f"{wrong.name}: the right answer in {wrong.cell} has changed"
         return right.replace(wrong.old, wrong.new)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from book.normalise import normal_form, read
 from labs.course import LABS, Course
@@ -165,3 +166,11 @@ def test_what_is_broken_gets_nothing(broken, clerk, tmp_path):
 @pytest.mark.parametrize("broken", ["no end", "no end in the part", "the package's", "a shell"])
 def test_what_is_broken_gets_nothing_in_the_end(broken, clerk, tmp_path):
     test_what_is_broken_gets_nothing(broken, clerk, tmp_path)
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("name", NAMES)
+def test_the_whole_lab_runs(name, tmp_path):
+    """Also the cells that give no marks: the transfers, the charts and, where there is a TAP, Linux."""
+    client = NotebookClient(Lab(name).notebook, timeout=120, kernel_name="python3")
+    client.execute(cwd=str(tmp_path))

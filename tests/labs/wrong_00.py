@@ -1,6 +1,6 @@
 """Wrong answers to lab 00."""
 
-from tests.labs.answers import Wrong
+from tests.labs.answers import Wrong, cheats
 
 WRONG = [
     Wrong(
@@ -26,5 +26,12 @@ WRONG = [
         "initial_window",
         ("one-out-one-in", "after-silence"),
         "now and for ever",
+    ),
+    *cheats(
+        "fixed-window",
+        "FixedWindow",
+        "labstack.transport.tcp.congestion.reno",
+        "Reno",
+        "four-and-then-silence",
     ),
 ]
