@@ -30,8 +30,10 @@ from labstack.grading.submission import Refused
 
 SECONDS = 30.0
 """How long one story may take, in the time on the wall."""
-KINDS = ("receiver", "sender", "rtt", "recovery", "closing", "congestion", "arp_cache", "routing_table")
-"""The parts of a host that can be judged so, by their names in `Host`."""
+KINDS = (
+    "receiver", "sender", "rtt", "recovery", "losses", "closing", "congestion", "arp_cache", "routing_table",
+)  # fmt: skip
+"""The parts of a host that can be judged so, by their names in `Host`; and `losses`, a smaller one."""
 
 Tale = Callable[[Story, Random], None]
 

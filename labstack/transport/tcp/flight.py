@@ -133,15 +133,15 @@ class Flight:
         first time."""
         sender, recovery = self.sender, self.recovery
         before = sender.snd_wnd
-        # RFC 5681 §2: a duplicate carries no data, moves nothing, and something is under way. While the
-        # window is shut, the same ACK answers a probe.
-        duplicate = bare and ack == sender.snd_una != sender.snd_nxt and window == before > 0
+        # RFC 5681 §2: a duplicate carries no data, moves nothing, not the window either, and something is
+        # under way. While the window is shut, the same ACK answers a probe.
+        same = bare and ack == sender.snd_una != sender.snd_nxt and before > 0
         acked = sender.acknowledge(seq, ack, window)
         if acked or not (before or self.orphan):
             self.tries = 0
-        if acked or duplicate or besides[0]:
+        if acked or same or besides[0]:
             now = self.node.clock.now
-            self._on_ack(Ack(ack, acked, duplicate, now, self._cwnd_limited, *besides))
+            self._on_ack(Ack(ack, acked, same and window == before, now, self._cwnd_limited, *besides))
         elif not before and sender.snd_wnd and recovery.outstanding:
             # The window was shut and is open again: what probed it was not kept by the peer.
             recovery.on_timeout(self.node.clock.now)

@@ -52,7 +52,8 @@ class Recovery(Protocol):
         more to send."""
 
     def on_ack(self, ack: Ack) -> Found:
-        """An acknowledgement came that is new, or a duplicate, or has blocks."""
+        """An acknowledgement came that is new, or says the same number again (as a duplicate, or with another
+        window), or has blocks."""
 
     def on_reordering_timeout(self, now: int) -> LossEvent | None:
         """The time for overtaking is over. The beginning of a new episode of loss, if it is one."""
