@@ -59,9 +59,10 @@ def _import(
 def load(source: str, name: str) -> Any:
     """The class `name` of a part's source, in a namespace that holds no more than Python's harmless words."""
     words = {k: v for k, v in vars(builtins).items() if k not in ("open", "eval", "exec", "compile", "input")}
-    space: dict[str, Any] = {"__builtins__": words | {"__import__": _import}, "__name__": "part"}
-    exec(_compiled(source, PART_FILE), space)
-    return space[name]
+    module = sys.modules["part"] = ModuleType("part")  # there, because dataclasses look for it
+    module.__dict__["__builtins__"] = words | {"__import__": _import}
+    exec(_compiled(source, PART_FILE), module.__dict__)
+    return getattr(module, name)
 
 
 def _compiled(source: str, file: str) -> CodeType:

@@ -252,6 +252,14 @@ def test_a_part_by_another_name_is_refused():
         submission.check(submission.Submission("Mine", "class Yours: pass"))
 
 
+def test_a_part_may_be_made_of_several_classes():
+    with_dataclass = (
+        "from dataclasses import dataclass\n@dataclass\nclass Pair:\n    x: int = 0\n\n"
+        + RIGHT.replace("self.config = config", "self.config, self.pair = config, Pair(1)")
+    )
+    assert judge("rtt", part(with_dataclass), FOLLOWS, **WORDS)
+
+
 def test_what_cannot_be_judged_is_said():
     with pytest.raises(ValueError, match="take one of"):
         judge("browser", part(RIGHT), FOLLOWS, **WORDS)
