@@ -95,13 +95,17 @@ class Course:
 
 
 def _reports(notebook: Path) -> Iterator[tuple[str, str]]:
-    """Each marked cell's id, and what it said."""
+    """Each marked cell's id, and what it said; before that, what was wrong with an answer further up."""
+    wrong = ""
     for cell in nbformat.read(notebook, as_version=4).cells:
         words = []
         for output in cell.get("outputs", []):
             words += [output.get("text", ""), *(line + "\n" for line in output.get("traceback", []))]
-        if "nbgrader" in cell.metadata:
-            yield cell.metadata.nbgrader.grade_id, COLOURS.sub("", "".join(words)).strip()
+        said = COLOURS.sub("", "".join(words)).strip()
+        if cell.get("metadata", {}).get("nbgrader", {}).get("grade"):
+            yield cell.metadata.nbgrader.grade_id, f"{wrong}\n{said}".strip()
+        elif any(output.output_type == "error" for output in cell.get("outputs", [])):
+            wrong = said
 
 
 def main() -> None:

@@ -28,6 +28,8 @@ from labstack.grading.machines import Linux
 from labstack.grading.story import Story
 from labstack.grading.submission import Refused
 
+LONGEST = 40
+"""Steps of a story that a report tells in full."""
 SECONDS = 30.0
 """How long one story may take, in the time on the wall."""
 KINDS = (
@@ -158,7 +160,10 @@ def _report(title: str, mine: dict[str, Any], own: list[str], rule: str, mistake
     same = 0
     while same < min(len(steps), len(own)) and steps[same] == own[same]:
         same += 1
-    lines = [f"✗ {title}", "", *(f"    {step}" for step in steps), "", f"Then: {mine['broken']}."]
+    shown = [f"    {step}" for step in steps]
+    if len(shown) > LONGEST:
+        shown[LONGEST // 4 : -LONGEST // 2] = [f"    … {len(shown) - LONGEST // 4 - LONGEST // 2} steps …"]
+    lines = [f"✗ {title}", "", *shown, "", f"Then: {mine['broken']}."]
     if same < len(own) and same < len(steps):
         lines += [
             "The first difference:",

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from labstack.core.addresses import IPAddress, IPv4Address
 from labstack.core.checksum import checksum
@@ -149,7 +149,7 @@ class Story:
 
     def _keep(self, program: Program) -> Program:
         self._programs.append(program)
-        return program
+        return cast(Program, _Told(self, program))
 
     # --- the peer's side
     def inject(
@@ -338,12 +338,42 @@ class Story:
             program.close()
 
 
+class _Told:
+    """A `Program` whose calls are steps of its story."""
+
+    def __init__(self, story: Story, program: Program) -> None:
+        self._story = story
+        self._program = program
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._program, name)
+
+    def send(self, data: bytes, flags: int = 0) -> int:
+        sent = self._program.send(data, flags)
+        self._story._step(f"the program sends {sent} bytes")
+        return sent
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        data = self._program.recv(size, flags)
+        self._story._step(f"the program reads {f'{len(data)} bytes' if data else 'the end'}")
+        return data
+
+    def shutdown(self, how: int) -> None:
+        self._story._step("the program has no more to send" if how else "the program reads no more")
+        self._program.shutdown(how)
+
+    def close(self) -> None:
+        self._story._step("the program closes")
+        self._program.close()
+
+
 class Listener:
     """A program that listens at the story's port."""
 
     def __init__(self, story: Story, backlog: int) -> None:
         self._story = story
-        self._socket = story.socket()
+        self._socket = story.machine.socket()
+        story._programs.append(self._socket)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.listen(story.port, backlog)
         story._step(f"a program listens at port {story.port}")

@@ -313,6 +313,18 @@ def test_chapter_01_runs_inside_over_a_real_tap(lab: Lab) -> None:
     assert "tap" not in lab.inside("ip", "-brief", "link"), "the chapter left its TAP behind"
 
 
+@pytest.mark.feature("Labs", "In the container they come without their answers")
+def test_labs_come_without_answers(lab: Lab) -> None:
+    found = lab.inside(
+        "sh",
+        "-c",
+        "find labs -name '*.ipynb'; grep -rl --include='*.ipynb' -e 'BEGIN SOL' -e 'HIDDEN TESTS' labs || true",
+    )
+    names = sorted(path.name for path in (ROOT / "labs" / "source").iterdir())
+    assert sorted(found.split()) == [f"labs/{name}.ipynb" for name in names]
+    assert lab.inside("find", "/opt/labstack/labs", "-name", "source") == ""
+
+
 def test_the_readers_work_outlives_the_container(lab: Lab) -> None:
     """What the reader made or changed stays. What they never changed follows the image, and what they removed
     comes back."""

@@ -1,6 +1,8 @@
 """Labs are released, handed in and marked as in a course: with nbgrader's own commands."""
 
+import copy
 import importlib
+import inspect
 import json
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from nbclient import NotebookClient
 
 from book.normalise import normal_form, read
 from labs.course import LABS, Course
+from labstack.transport.tcp.receiver import Reassembly
 from tests.labs.answers import Lab, Wrong
 
 NAMES = Course().labs
@@ -166,6 +169,43 @@ def test_what_is_broken_gets_nothing(broken, clerk, tmp_path):
 @pytest.mark.parametrize("broken", ["no end", "no end in the part", "the package's", "a shell"])
 def test_what_is_broken_gets_nothing_in_the_end(broken, clerk, tmp_path):
     test_what_is_broken_gets_nothing(broken, clerk, tmp_path)
+
+
+@pytest.mark.feature("Labs", "An instructor sees how much of a part is the package's own, whatever its names")
+def test_copies_are_seen_by_the_instructor(tmp_path):
+    copied = inspect.getsource(Reassembly).replace("Reassembly", "MyReceiver").replace("pieces", "parts")
+    right = Lab("08-tcp-receiver-and-closing")
+    for student, source in (("copier", copied), ("honest", right.cells("solution")["receiver"])):
+        notebook = copy.deepcopy(right.notebook)
+        for cell in notebook.cells:
+            if cell.metadata.get("nbgrader", {}).get("solution"):
+                cell.source = source if cell.metadata.nbgrader.grade_id == "receiver" else ""
+        path = tmp_path / f"{student}.ipynb"
+        nbformat.write(notebook, path)
+        Course(tmp_path).hand_in(right.name, path, student)
+    shares = dict(Course(tmp_path).alike(right.name))
+    assert shares["copier"] > 0.95 and shares["honest"] < 0.5, shares
+
+
+@pytest.mark.check
+def test_from_the_command_line(tmp_path):
+    """The way of a class, and that of one who works alone."""
+    shutil.copytree(LABS, tmp_path / "labs", ignore=shutil.ignore_patterns("mine", "submitted", "*.db"))
+    labs, lab = tmp_path / "labs", "00-first-mark"
+
+    def run(*words):
+        return subprocess.run([sys.executable, *words], cwd=labs, capture_output=True, text=True, check=True)
+
+    assert f"labs/mine/{lab}.ipynb" in run("course.py", "release").stdout
+    assert "   0 of 10" in run("course.py", "mark", lab).stdout
+    shutil.copy(labs / "source" / lab / f"{lab}.ipynb", labs / "mine")
+    assert "  10 of 10" in run("course.py", "mark", lab, "ada").stdout
+    assert "ada" in run("course.py", "likeness", lab).stdout
+    run("-m", "nbgrader", "generate_assignment", lab, "--force")
+    run("-m", "nbgrader", "autograde", lab, "--force")
+    run("-m", "nbgrader", "generate_feedback", lab)
+    feedback = (labs / "feedback" / "me" / lab / f"{lab}.html").read_text()
+    assert "this is your part" in feedback and "A likely mistake" in feedback
 
 
 @pytest.mark.check
