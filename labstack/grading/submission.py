@@ -107,7 +107,8 @@ def read_function(function: Callable[..., object]) -> str:
 def check(submission: Submission) -> None:
     """Raises Refused when the part may not be judged."""
     check_cell(submission.source)
-    if submission.name not in _classes(ast.parse(submission.source)):
+    made = [n.name for n in ast.walk(ast.parse(submission.source)) if isinstance(n, ast.ClassDef)]
+    if submission.name not in made:
         raise Refused(f"your cell defines no class {submission.name}: keep the name that the lab gives it")
 
 
@@ -122,12 +123,14 @@ def check_cell(source: str) -> None:
         raise Refused(reason)
 
 
-def _classes(tree: ast.Module) -> set[str]:
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-
-
 def _reasons(tree: ast.Module) -> Iterator[str]:
-    own = _classes(tree)
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    own = {made.name for made in classes}
+    for made in classes:
+        for base in made.bases:
+            word = ast.unparse(base).partition("[")[0]
+            if word not in own | PLAIN_BASES:
+                yield _inherits(made.name, word)
     for module in sorted(set(_imports(tree))):
         root = module.partition(".")[0]
         if root == "labstack" and not is_allowed(module):
@@ -136,11 +139,6 @@ def _reasons(tree: ast.Module) -> Iterator[str]:
             words = ", ".join(sorted(LIBRARY - {"__future__"}))
             yield f"your part imports {module}, which no lab needs: there are {words}"
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            for base in node.bases:
-                word = ast.unparse(base).partition("[")[0]
-                if word not in own | PLAIN_BASES:
-                    yield _inherits(node.name, word)
         if isinstance(node, ast.Name) and (node.id in BACK_DOORS or node.id.startswith("__")):
             yield f"your part uses {node.id}, a way round the back: no lab needs it"
         if isinstance(node, ast.Attribute) and (

@@ -315,11 +315,8 @@ def test_chapter_01_runs_inside_over_a_real_tap(lab: Lab) -> None:
 
 @pytest.mark.feature("Labs", "In the container they come without their answers")
 def test_labs_come_without_answers(lab: Lab) -> None:
-    found = lab.inside(
-        "sh",
-        "-c",
-        "find labs -name '*.ipynb'; grep -rl --include='*.ipynb' -e 'BEGIN SOL' -e 'HIDDEN TESTS' labs || true",
-    )
+    answers = "grep -rl --include='*.ipynb' -e 'BEGIN SOLUTION' -e 'HIDDEN TESTS' labs || true"
+    found = lab.inside("sh", "-c", f"find labs -name '*.ipynb'; {answers}")
     names = sorted(path.name for path in (ROOT / "labs" / "source").iterdir())
     assert sorted(found.split()) == [f"labs/{name}.ipynb" for name in names]
     assert lab.inside("find", "/opt/labstack/labs", "-name", "source") == ""
