@@ -89,7 +89,10 @@ clean: ## remove the environment and all that the tools left
 	test -x $(PY) || $(UV) venv --quiet --python "$(PYTHON_RANGE)" .venv
 	$(UV) pip sync --quiet --require-hashes --python $(PY) requirements.lock
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(PY) --editable .
-	$(PY) -m jupyterlab.labextensions disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" 2>/dev/null
+	@# nbgrader's own pages are for the server of a course: they would cost every reader three seconds.
+	rm -f .venv/etc/jupyter/jupyter_server_config.d/nbgrader.json
+	$(PY) -m jupyterlab.labextensions disable --level=sys_prefix "@jupyter/nbgrader" \
+	  "@jupyterlab/apputils-extension:announcements" 2>/dev/null
 	@touch $@
 
 .uv/bin/uv:
