@@ -585,6 +585,7 @@ PART_METHODS = {
     "sender": (Segmentation, ["start", "write", "finish", "next_segment", "again", "acknowledge"]),
     "rtt": (Rfc6298, ["sample"]),
     "recovery": (NewReno, ["on_sent", "on_ack", "next_lost"]),
+    "closing": (Rfc9293, ["after"]),
     "congestion": (Reno, ["on_ack", "on_loss"]),
     "arp_cache": (ArpCache, ["learn", "look_up"]),
     "routing_table": (LongestPrefixTable, ["add", "look_up"]),
