@@ -116,6 +116,8 @@ def _told(error: BaseException) -> str:
     """An exception in a sentence: what, and in which line of the part, if it was there."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == PART_FILE]
     where = f" in line {lines[-1]} of your cell" if lines else ""
+    if isinstance(error, NotImplementedError) and lines:
+        return f"line {lines[-1]} of your cell is still to be written"
     return f"{type(error).__name__}: {error}{where}"
 
 

@@ -192,6 +192,12 @@ def test_a_part_that_raises_is_told_where():
         judge("rtt", part(wrong), FOLLOWS, **WORDS)
 
 
+def test_a_part_that_is_not_written_yet_is_told_so():
+    empty = RIGHT.replace("if self.srtt is None:", "raise NotImplementedError\n        if self.srtt is None:")
+    with pytest.raises(Wrong, match="line 8 of your cell is still to be written"):
+        judge("rtt", part(empty), FOLLOWS, **WORDS)
+
+
 def test_a_part_that_breaks_tells_the_first_that_broke():
     wrong = RIGHT.replace("self.srtt, self.rttvar = rtt, rtt // 2", "del self.rto; self.srtt[0]")
     with pytest.raises(Wrong, match="TypeError: 'NoneType'") as raised:

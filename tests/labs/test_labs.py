@@ -214,3 +214,14 @@ def test_the_whole_lab_runs(name, tmp_path):
     """Also the cells that give no marks: the transfers, the charts and, where there is a TAP, Linux."""
     client = NotebookClient(Lab(name).notebook, timeout=120, kernel_name="python3")
     client.execute(cwd=str(tmp_path))
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("name", NAMES)
+def test_the_right_answer_is_right_for_every_student(name, monkeypatch):
+    """Scenarios are drawn for each: none is so unlucky that a check asks for what cannot be."""
+    lab = Lab(name)
+    for number in range(12):
+        monkeypatch.setenv("LABSTACK_STUDENT", f"student{number}")
+        said = lab.check({}, tuple(lab.points))
+        assert not any(said.values()), f"student{number}: {said}"
