@@ -74,7 +74,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
         Chapter("15", "IPv6"),
     ),
     "IV · Transport": (
-        Chapter("16", "Ports and UDP"),
+        Chapter(
+            "16",
+            "Ports and UDP",
+            "two words change places on the way, the bank pays 1000, and the checksum agrees",
+            needs=LIVE,
+        ),
         Chapter("17", "Reliable from unreliable"),
         Chapter("18", "TCP opens and closes"),
         Chapter("19", "A stream of bytes"),

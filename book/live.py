@@ -117,3 +117,24 @@ def crowd(peer: LinuxPeer, host: Host, port: int, clients: int) -> None:
     """Let so many clients on the Linux side say hello to the host's port, all at the same time, after one
     that tries whether it is there. Raises LinuxCommandFailed if one of them has no answer."""
     peer.check([sys.executable, "-c", CROWD, host.address, str(port), str(clients)])
+
+
+# Every datagram comes back in capitals.
+UDP_ECHO = """
+import socket, sys
+
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", int(sys.argv[1])))
+while True:
+    data, sender = s.recvfrom(2000)
+    s.sendto(data.upper(), sender)
+"""
+
+
+def udp_echo(peer: LinuxPeer, port: int) -> Host:
+    """A program on the Linux side that answers at this UDP port, and a host that knows the way there."""
+    peer.run([sys.executable, "-c", UDP_ECHO, str(port)])
+    peer.wait_for_port(port, protocol="udp")
+    lab = peer.host()
+    lab.ping(peer.address)
+    return lab

@@ -79,6 +79,7 @@ RIGHT = {
     "00": ("header_length", "return (first & 0x0F) * 4"),
     "01": ("ack_number", "return (seq + length + syn + fin) % 2**32"),
     "02": ("deliver", 'return programs.get(int.from_bytes(datagram[2:4], "big"))'),
+    "16": ("finish", "return 0xFFFF - (total % 0xFFFF or (0xFFFF if total else 0))"),
     "25": (
         "find_socket",
         "return connections.get(segment) or listeners.get(segment[:2]) or listeners.get((ANY, segment[1]))",
@@ -89,6 +90,10 @@ WRONG = {
     "00": ("return first & 0x0F", "✗ 0x45, a header without options: expected 20, yours says 5"),
     "01": ("return seq + length", "✗ a SYN with number 1000: expected 1001, yours says 1000"),
     "02": ("return programs[datagram[3]]", "✗ from port 7 to port 50000: expected 'count', yours raised"),
+    "16": (
+        "return 0xFFFF - (total & 0xFFFF)",
+        "✗ 0x1_0000, one too many: expected 65534, yours says 65535",
+    ),
     "25": (
         "return listeners.get((ANY, segment[1]))",
         "✗ more of connection 2: expected 'connection 2', yours",

@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import combinations, pairwise
 from types import ModuleType
 from typing import Any
 
@@ -123,6 +123,69 @@ def test_02_wrong_desks_are_told_apart(book: None) -> None:
     assert "to port 9, which nobody has: expected None, yours raised KeyError: 9" in strict
 
 
+# --- 16 -----------------------------------------------------------------------------------------------------
+FINISHES: dict[Callable[[int], int], list[str]] = {
+    lambda total: total & 0xFFFF ^ 0xFFFF: ["one too many", "which overflows twice", "RFC 1071's own"],
+    lambda total: 0xFFFF - (total & 0xFFFF) - (total >> 16): ["which overflows twice"],
+    lambda total: ~total: ["a small sum", "nothing but zeros"],
+    lambda total: total % 0xFFFF: ["a small sum", "RFC 1071's own example"],
+}
+
+
+@pytest.mark.parametrize("wrong", FINISHES)
+def test_16_wrong_checksums_are_told_apart(wrong: Callable[[int], int], book: None) -> None:
+    from questions import ch16 as ask
+
+    failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
+    assert all(any(story in line for line in failed) for story in FINISHES[wrong])
+
+
+def quiz_with(mend: str, answer_from: str) -> bytes:
+    """Exercise 2: the mark that the player gets for a 4 from that socket."""
+    (text,) = cells("16", "exercises")
+    source = textwrap.dedent(text.partition("```python\n")[2].partition("```")[0])
+    question = '    s.sendto(b"2 + 2 = ?", player)'
+    assert question in source
+    names: dict[str, Any] = {}
+    exec(source.replace(question, f"{mend}{question}"), names)
+    with Network() as net:
+        a, b = net.host("a", "10.0.0.1/24"), net.host("b", "10.0.0.2/24")
+        net.wire(a, b)
+        s, *both = (host.socket(socket.SOCK_DGRAM) for host in (b, a, a))
+        s.bind(("", 7))
+        b.spawn(names["quiz"], s)
+        sockets = dict(zip(("player", "stranger"), both, strict=True))
+        sockets["player"].sendto(b"join", ("b", 7))
+        assert sockets["player"].recv(100) == b"2 + 2 = ?"
+        sockets[answer_from].sendto(b"4", ("b", 7))
+        net.sleep(1)
+        return sockets["player"].recv(100) if sockets["player"].readable() else b""
+
+
+def test_16_anybody_answers_until_the_socket_is_connected() -> None:
+    assert quiz_with("", "stranger") == quiz_with("", "player") == b"right"
+    mended = "    s.connect(player)\n"
+    assert quiz_with(mended, "player") == b"right" and quiz_with(mended, "stranger") == b""
+
+
+def test_16_a_sum_that_counts_places_notices_every_swap() -> None:
+    from labstack.headers.udp import UDP
+
+    datagram = UDP(50_000, 7).pack(0, b"pay 0010") + b"pay 0010"
+    words = struct.unpack(">8H", datagram)
+
+    def by_place(words: Any) -> int:
+        return sum(place * word for place, word in enumerate(words, 1)) % 65_535
+
+    noticed = 0
+    for i, j in combinations(range(8), 2):
+        swapped = list(words)
+        swapped[i], swapped[j] = words[j], words[i]
+        noticed += by_place(swapped) != by_place(words)
+    assert noticed == 28
+
+
+# --- 25 -----------------------------------------------------------------------------------------------------
 def test_25_wrong_tables_are_told_apart(book: None) -> None:
     from questions import ch25 as ask
 
