@@ -81,7 +81,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
             needs=LIVE,
         ),
         Chapter("17", "Reliable from unreliable"),
-        Chapter("18", "TCP opens and closes"),
+        Chapter(
+            "18",
+            "TCP opens and closes",
+            "two clients call each other, nobody listens, and there is one connection",
+            needs=LIVE,
+        ),
         Chapter("19", "A stream of bytes"),
         Chapter("20", "Lost and found"),
         Chapter("21", "Flow control"),

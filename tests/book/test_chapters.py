@@ -80,6 +80,7 @@ RIGHT = {
     "01": ("ack_number", "return (seq + length + syn + fin) % 2**32"),
     "02": ("deliver", 'return programs.get(int.from_bytes(datagram[2:4], "big"))'),
     "16": ("finish", "return 0xFFFF - (total % 0xFFFF or (0xFFFF if total else 0))"),
+    "18": ("after", "return TRANSITIONS[state, what]"),
     "25": (
         "find_socket",
         "return connections.get(segment) or listeners.get(segment[:2]) or listeners.get((ANY, segment[1]))",
@@ -93,6 +94,10 @@ WRONG = {
     "16": (
         "return 0xFFFF - (total & 0xFFFF)",
         "✗ 0x1_0000, one too many: expected 65534, yours says 65535",
+    ),
+    "18": (
+        "return State.TIME_WAIT if what is FIN_COMES else TRANSITIONS[state, what]",
+        "✗ FIN-WAIT-1, and a FIN arrives: expected <State.CLOSING: 'CLOSING'>, yours says <State.TIME_WAIT",
     ),
     "25": (
         "return listeners.get((ANY, segment[1]))",

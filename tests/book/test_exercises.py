@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from book.normalise import BOOK, read
-from labstack import Network
+from labstack import Network, fin
 from labstack.core.addresses import ANY
 from labstack.headers.tcp import RST
 from labstack.link.arp import ArpCache
 from labstack.linux import LinuxPeer
 from labstack.observe.trace import Trace
+from labstack.transport.tcp.states import TRANSITIONS, Input, Rfc9293, State
 
 SETUP = ("imports", "ack-check", "segments", "toy-tcp", "fetch")
 
@@ -183,6 +184,65 @@ def test_16_a_sum_that_counts_places_notices_every_swap() -> None:
         swapped[i], swapped[j] = words[j], words[i]
         noticed += by_place(swapped) != by_place(words)
     assert noticed == 28
+
+
+# --- 18 -----------------------------------------------------------------------------------------------------
+def hasty(state: State, what: Input) -> State:
+    """Exercise 2's: a FIN that comes in FIN-WAIT-1 leads to TIME-WAIT at once."""
+    follows = TRANSITIONS[state, what]
+    return State.TIME_WAIT if follows is State.CLOSING else follows
+
+
+def test_18_wrong_goodbyes_are_told_apart(book: None) -> None:
+    from questions import ch18 as ask
+
+    assert "✗ FIN-WAIT-1, and a FIN arrives" in told(ask, hasty)
+    assert "Our own FIN is not acknowledged yet" in told(ask, hasty)
+
+    def forgetful(state: State, what: Input) -> State:
+        follows = TRANSITIONS[state, what]
+        return State.CLOSED if follows is State.TIME_WAIT else follows
+
+    lines = [line for line in told(ask, forgetful).splitlines() if line.startswith("✗")]
+    assert len(lines) == 2 and "FIN-WAIT-2" in lines[0] and "CLOSING" in lines[1]
+
+
+def test_18_who_skips_closing_forgets_a_fin_that_got_lost(book: None) -> None:
+    """Both close at the same moment, and a's FIN gets lost: only one that is in CLOSING sends it again."""
+    from doors import other, pair, way, world
+
+    class Hasty(Rfc9293):
+        def after(self, state: State, what: Input) -> State:
+            return hasty(state, what)
+
+    for closing, end in ((Rfc9293, State.TIME_WAIT), (Hasty, State.FIN_WAIT_2)):
+        net, a, b, wire = world({"closing": closing})
+        trace = net.capture(wire)
+        s, t = pair(a, b)
+        wire.drop(fin(1, sender="a"))
+        s.close()
+        t.close()
+        net.run("3 s")
+        assert way(trace, other(s))[-1] is end
+
+
+def test_18_one_client_connects_to_itself(book: None) -> None:
+    from doors import world
+
+    _, a, _, _ = world()
+    s = a.socket()
+    s.bind(("", 5001))
+    s.connect(("a", 5001))
+    s.sendall(b"hello")
+    assert s.recv(100) == b"hello" and len(a.ss().rows) == 1
+
+
+@pytest.mark.parametrize("closes", ["a", "b", "both"])
+@pytest.mark.parametrize("lost", ["nothing", "the SYN", "the next ACK"])
+def test_18_whatever_is_played_both_ends_forget(closes: str, lost: str, book: None) -> None:
+    from doors import play
+
+    assert all(line.endswith("CLOSED") for line in play(closes, lost).splitlines()[:2])
 
 
 # --- 25 -----------------------------------------------------------------------------------------------------
