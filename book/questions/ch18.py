@@ -81,8 +81,8 @@ def check(mine: object) -> Verdict:
 exercises = Hints(
     "Exercise 1. The server did, each time: it answers and closes. Did the clients close first, the records "
     "would lie with them. That is one reason why HTTP keeps connections open (chapter 28).",
-    "Exercise 2. When our own FIN is not acknowledged yet: then it may be lost, and nobody would send it "
-    "again. The two clients that close at the same moment pass through CLOSING for that reason.",
+    "Exercise 2. In FIN-WAIT-2: it waits for a FIN that a believes to have been heard, and that nobody sends "
+    "again. The way leads through CLOSING, where a FIN of ours is still repeated until it is acknowledged.",
     "Exercise 3. Its SYN comes back to itself, as from a peer that calls at the same moment: b'hello', from "
     "itself. One client, one record, one connection.",
 )

@@ -167,7 +167,8 @@ class _Drawn:
     font = FONT
     shares = MappingProxyType({LOST: 0.5, **dict.fromkeys(TURNED_AWAY, 0.09), ON_ITS_WAY: 0.6})
     """How far along its way the arrow of what does not arrive ends."""
-    remark_at = 0.42
+    remark_at = 0.34
+    """How far along its arrow a remark stands: before the middle, where arrows of the same time cross."""
 
     def __init__(self, ladder: Ladder) -> None:
         self.ladder = ladder
