@@ -80,7 +80,11 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
             "two words change places on the way, the bank pays 1000, and the checksum agrees",
             needs=LIVE,
         ),
-        Chapter("17", "Reliable from unreliable"),
+        Chapter(
+            "17",
+            "Reliable from unreliable",
+            "a contract arrives complete, without a single error, and gives the house to somebody else",
+        ),
         Chapter(
             "18",
             "TCP opens and closes",

@@ -80,6 +80,10 @@ RIGHT = {
     "01": ("ack_number", "return (seq + length + syn + fin) % 2**32"),
     "02": ("deliver", 'return programs.get(int.from_bytes(datagram[2:4], "big"))'),
     "16": ("finish", "return 0xFFFF - (total % 0xFFFF or (0xFFFF if total else 0))"),
+    "17": (
+        "place",
+        "return base + (number - base) % numbers if (number - base) % numbers < window else None",
+    ),
     "18": ("after", "return TRANSITIONS[state, what]"),
     "25": (
         "find_socket",
@@ -94,6 +98,10 @@ WRONG = {
     "16": (
         "return 0xFFFF - (total & 0xFFFF)",
         "✗ 0x1_0000, one too many: expected 65534, yours says 65535",
+    ),
+    "17": (
+        "return number if base <= number < base + window else None",
+        "✗ number 1, where the window begins at 6: expected 9, yours says None",
     ),
     "18": (
         "return State.TIME_WAIT if what is FIN_COMES else TRANSITIONS[state, what]",

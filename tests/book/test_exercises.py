@@ -186,6 +186,78 @@ def test_16_a_sum_that_counts_places_notices_every_swap() -> None:
     assert noticed == 28
 
 
+# --- 17 -----------------------------------------------------------------------------------------------------
+PLACES: dict[Callable[[int, int, int, int], object], str] = {
+    lambda number, base, window, numbers: number if base <= number < base + window else None:
+        "number 3, where the window begins at 16",
+    lambda number, base, window, numbers: base + (number - base) % numbers: "number 5, where 6 is the next",
+    lambda number, base, window, numbers: (
+        base + (number - base) % numbers if (number - base) % numbers <= window else None
+    ): "number 4, with a window of 4 at 0",
+    lambda number, base, window, numbers: base + abs(number - base) if abs(number - base) < window else None:
+        "number 1, where the window begins at 6",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", PLACES)
+def test_17_wrong_places_are_told_apart(wrong: Callable[..., object], book: None) -> None:
+    from questions import ch17 as ask
+
+    assert f"✗ {PLACES[wrong]}" in told(ask, wrong)
+
+
+@pytest.fixture
+def reliable(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Chapter 17 with its protocols, and the book's answer in the gap."""
+    monkeypatch.syspath_prepend(str(BOOK))
+    names: dict[str, Any] = {}
+    for source in cells("17", "imports", "stop-and-wait", "in-order", "gbn", "sr-receiver", "sr-sender"):
+        exec(source, names)
+    names["place"] = names["ask"].place
+    return names
+
+
+def test_17_without_a_number_a_lost_answer_doubles_a_piece(reliable: dict[str, Any]) -> None:
+    def careless(s: socket.socket, pieces: Any, window: int, numbers: int) -> None:
+        for piece in pieces:
+            s.send(piece)
+            while True:
+                try:
+                    s.recv(9)
+                    break
+                except TimeoutError:
+                    s.send(piece)
+
+    def trusting(t: socket.socket, heard: Any, window: int, numbers: int) -> None:
+        while True:
+            piece, sender = t.recvfrom(2000)
+            heard.append(piece)
+            t.sendto(b"ok", sender)
+
+    words, transfer, lost = (reliable[name] for name in ("WORDS", "Transfer", "answers"))
+    assert transfer(careless, trusting, words, drop=lost(1)).heard == [words[0], *words]
+    sw, in_order = reliable["stop_and_wait"], reliable["in_order"]
+    assert transfer(sw, in_order, words, numbers=2, drop=lost(1)).heard == words
+
+
+def test_17_go_back_n_needs_one_number_more_than_its_window(reliable: dict[str, Any]) -> None:
+    words, transfer, lost = (reliable[name] for name in ("WORDS", "Transfer", "answers"))
+    how = reliable["go_back_n"], reliable["in_order"], words
+    right = [w for w in range(1, 9) if transfer(*how, w, 8, drop=lost(*range(1, w))).heard == words]
+    assert right == [1, 2, 3, 4, 5, 6, 7]
+    assert transfer(*how, 8, 8, drop=lost(*range(1, 8))).heard == words[:8] + words
+
+
+@pytest.mark.parametrize("bits", [8, 3])
+@pytest.mark.parametrize("protocol", ["selective repeat", "go-back-N"])
+def test_17_whatever_is_played_ends(protocol: str, bits: int, reliable: dict[str, Any]) -> None:
+    reliable["pieces"] = [b"%04d" % n for n in range(100)]
+    exec(next(cells("17", "explore")), reliable)
+    for window in (1, 60):
+        said = reliable["play"](protocol, window, 20, bits)
+        assert "NOT" not in said or bits == 3
+
+
 # --- 18 -----------------------------------------------------------------------------------------------------
 def hasty(state: State, what: Input) -> State:
     """Exercise 2's: a FIN that comes in FIN-WAIT-1 leads to TIME-WAIT at once."""
