@@ -96,7 +96,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
         Chapter("21", "Flow control"),
         Chapter("22", "Congestion control: how the window grows"),
         Chapter("23", "Who gets what?"),
-        Chapter("24", "Attacks and defences"),
+        Chapter(
+            "24",
+            "Attacks and defences",
+            "a downloader confirms what never came, and the honest server floods its own network",
+            needs=LIVE,
+        ),
     ),
     "V · Sockets": (
         Chapter(

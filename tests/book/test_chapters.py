@@ -85,6 +85,10 @@ RIGHT = {
         "return base + (number - base) % numbers if (number - base) % numbers < window else None",
     ),
     "18": ("after", "return TRANSITIONS[state, what]"),
+    "24": (
+        "weigh",
+        "return Rfc9293(None).reset(seq, rcv_nxt, rcv_wnd)",
+    ),
     "25": (
         "find_socket",
         "return connections.get(segment) or listeners.get(segment[:2]) or listeners.get((ANY, segment[1]))",
@@ -106,6 +110,10 @@ WRONG = {
     "18": (
         "return State.TIME_WAIT if what is FIN_COMES else TRANSITIONS[state, what]",
         "✗ FIN-WAIT-1, and a FIN arrives: expected <State.CLOSING: 'CLOSING'>, yours says <State.TIME_WAIT",
+    ),
+    "24": (
+        "return Reset.BELIEVED if 0 <= seq_sub(seq, rcv_nxt) < rcv_wnd else Reset.IGNORED",
+        "✗ one ahead: expected <Reset.CHALLENGED:",
     ),
     "25": (
         "return listeners.get((ANY, segment[1]))",

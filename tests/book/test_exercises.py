@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from book.normalise import BOOK, read
-from labstack import Network, fin
+from labstack import Network, data_segment, fin
 from labstack.core.addresses import ANY
+from labstack.core.seq import seq_add, seq_sub
 from labstack.headers.tcp import RST
 from labstack.link.arp import ArpCache
 from labstack.linux import LinuxPeer
 from labstack.observe.trace import Trace
-from labstack.transport.tcp.states import TRANSITIONS, Input, Rfc9293, State
+from labstack.transport.tcp.states import TRANSITIONS, Input, Reset, Rfc9293, State
 
 SETUP = ("imports", "ack-check", "segments", "toy-tcp", "fetch")
 
@@ -315,6 +316,88 @@ def test_18_whatever_is_played_both_ends_forget(closes: str, lost: str, book: No
     from doors import play
 
     assert all(line.endswith("CLOSED") for line in play(closes, lost).splitlines()[:2])
+
+
+# --- 24 -----------------------------------------------------------------------------------------------------
+def test_24_wrong_ways_to_weigh_a_reset_are_told_apart(book: None) -> None:
+    from questions import ch24 as ask
+
+    def old_rule(seq: int, rcv_nxt: int, rcv_wnd: int) -> Reset:
+        return Reset.BELIEVED if 0 <= (seq - rcv_nxt) % 2**32 < rcv_wnd else Reset.IGNORED
+
+    def does_not_come_round(seq: int, rcv_nxt: int, rcv_wnd: int) -> Reset:
+        if seq == rcv_nxt:
+            return Reset.BELIEVED
+        return Reset.CHALLENGED if rcv_nxt < seq < rcv_nxt + rcv_wnd else Reset.IGNORED
+
+    def window_first(seq: int, rcv_nxt: int, rcv_wnd: int) -> Reset:
+        ahead = (seq - rcv_nxt) % 2**32
+        if ahead >= rcv_wnd:
+            return Reset.IGNORED
+        return Reset.CHALLENGED if ahead else Reset.BELIEVED
+
+    def one_too_many(seq: int, rcv_nxt: int, rcv_wnd: int) -> Reset:
+        ahead = (seq - rcv_nxt) % 2**32
+        return Reset.CHALLENGED if 0 < ahead <= rcv_wnd else ask.weigh(seq, rcv_nxt, rcv_wnd)
+
+    for wrong, stories in {
+        old_rule: [
+            "one ahead",
+            "the last in the window",
+            "ahead, across the wrap",
+            "in place, and the window is shut",
+        ],
+        does_not_come_round: ["ahead, across the wrap"],
+        window_first: ["in place, and the window is shut"],
+        one_too_many: ["the first beyond the window"],
+    }.items():
+        failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
+        assert [line.partition(":")[0] for line in failed] == [f"✗ {story}" for story in stories]
+
+
+def test_24_how_many_resets_a_small_window_takes() -> None:
+    resets = -(-(2**32) // 65_535)
+    assert resets == 65_538 and round(resets / 4 / 1000, 1) == 16.4
+    assert round(2**32 / 4 / 1000 / 86_400) == 12
+
+
+@pytest.mark.parametrize(("checked", "half_open"), [(False, 8), (True, 0)])
+def test_24_a_line_that_checks_the_source_ends_the_flood(checked: bool, half_open: int, book: None) -> None:
+    from heist import flood, world
+    from questions import ch24 as ask
+
+    net, _, server, thief = world()
+    if checked:
+        eval(ask.exercises.hints[1].splitlines()[1], {"line": net.wires[2]})
+    server.listen(80, backlog=8)
+    thief.spawn(flood, thief, 200).join()
+    net.sleep("50 ms")
+    assert sum("SYN-RECV" in row for row in server.ss().rows) == half_open
+
+
+@pytest.mark.parametrize(("program", "confirmed"), [("watch", False), ("lie", True)])
+def test_24_the_trap_tells_a_liar_from_an_honest_downloader(
+    program: str, confirmed: bool, book: None
+) -> None:
+    """Exercise 3: segment 5 never leaves the server's line. Who confirms it before it is sent again, lies."""
+    import heist
+
+    names: dict[str, Any] = {}
+    for source in cells("24", "imports", "liar"):
+        exec(source.partition("\nruns = {}")[0], names)
+    net, _, server, thief = heist.world()
+    trace = net.capture()
+    net.wires[1].drop(data_segment(5, sender="server"))
+    server.spawn(heist.film, server, 20_000_000)
+    thief.spawn(names[program], thief)
+    net.sleep("150 ms")
+    trap = next(p for p in trace.packets if p.fate == "lost")
+    end = seq_add(trap.tcp.seq, trap.payload_length)
+    again = next((p.number for p in trace.packets if p.retransmission and p.tcp.seq == trap.tcp.seq), None)
+    answers = [p for p in trace.packets if p.sender == "thief" and p.number > trap.number]
+    said = [p.number for p in answers if seq_sub(p.tcp.ack, end) >= 0]
+    assert bool(said and (again is None or said[0] < again)) is confirmed
+    assert (again is None) is confirmed
 
 
 # --- 25 -----------------------------------------------------------------------------------------------------
