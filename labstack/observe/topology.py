@@ -90,7 +90,8 @@ class Topology(look.Picture):
         columns = 1 + max((column for column, _ in self._spots.values()), default=0)
         rows = 1 + max((row for _, row in self._spots.values()), default=0.0)
         tallest = max(heights.values(), default=0.0)
-        pitch = max(STEP_Y, tallest + 44)
+        # Where it is written beside the wires how busy they were, wires that part need more room.
+        pitch = max(STEP_Y + 40 * bool(self.uses), tallest + 44)
         spots = {
             name: (26 + BOX / 2 + column * STEP_X, TOP + tallest / 2 + row * pitch)
             for name, (column, row) in self._spots.items()
