@@ -241,6 +241,7 @@ def test_17_without_a_number_a_lost_answer_doubles_a_piece(reliable: dict[str, A
     assert transfer(sw, in_order, words, numbers=2, drop=lost(1)).heard == words
 
 
+@pytest.mark.feature("Book", "Stop-and-wait, go-back-N and selective repeat over a wire that loses packets")
 def test_17_go_back_n_needs_one_number_more_than_its_window(reliable: dict[str, Any]) -> None:
     words, transfer, lost = (reliable[name] for name in ("WORDS", "Transfer", "answers"))
     how = reliable["go_back_n"], reliable["in_order"], words
@@ -280,6 +281,7 @@ def test_18_wrong_goodbyes_are_told_apart(book: None) -> None:
     assert len(lines) == 2 and "FIN-WAIT-2" in lines[0] and "CLOSING" in lines[1]
 
 
+@pytest.mark.feature("Book", "How a connection closes, by the reader's own table of states")
 def test_18_who_skips_closing_forgets_a_fin_that_got_lost(book: None) -> None:
     """Both close at the same moment, and a's FIN gets lost: only one that is in CLOSING sends it again."""
     from doors import other, pair, way, world
