@@ -1,0 +1,87 @@
+"""Wrong answers to lab 10."""
+
+from tests.labs.answers import Wrong, cheats
+
+WRONG = [
+    Wrong(
+        "the segment size is halved",
+        "reno",
+        "        self.cwnd, self.count = self.ssthresh, 0\n",
+        "        self.cwnd, self.count = self.ssthresh, 0\n        self.mss //= 2\n",
+        ("avoidance",),
+        "halved the segment size too",
+    ),
+    Wrong(
+        "one cut per lost packet",
+        "reno",
+        "        grows = ",
+        "        if sample.lost:\n            self.cwnd //= 2\n        grows = ",
+        ("one-episode",),
+        "one cut for each lost packet",
+    ),
+    Wrong(
+        "cwnd/2 for FlightSize/2",
+        "reno",
+        "event.in_flight // 2",
+        "self.cwnd // 2",
+        ("flight-size",),
+        "cwnd was halved",
+    ),
+    Wrong(
+        "+1 MSS per ACK in avoidance",
+        "reno",
+        "            self.count += sample.acked\n",
+        "            self.count = self.cwnd\n",
+        ("avoidance",),
+        "one MSS was added for each ACK",
+    ),
+    Wrong(
+        "a loss is taken for a time-out",
+        "reno",
+        "self.cwnd, self.count = self.ssthresh, 0",
+        "self.cwnd, self.count = self.mss, 0",
+        ("half", "avoidance", "flight-size", "one-episode"),
+        "cut to one segment",
+    ),
+    Wrong(
+        "a time-out is taken for a loss",
+        "reno",
+        "self.cwnd, self.count = self.mss, 0",
+        "self.cwnd, self.count = self.ssthresh, 0",
+        ("time-out",),
+        "half the window left",
+    ),
+    Wrong(
+        "no floor",
+        "reno",
+        "max(event.in_flight // 2, 2 * self.mss)",
+        "event.in_flight // 2",
+        ("floor",),
+        "least value of ssthresh",
+    ),
+    Wrong(
+        "growth without use",
+        "reno",
+        "sample.cwnd_limited and not sample.in_recovery",
+        "not sample.in_recovery",
+        ("unused",),
+        "every acknowledgment raised the window",
+    ),
+    Wrong(
+        "no slow start",
+        "reno",
+        "self.cwnd += min(sample.acked, 2 * self.mss)",
+        "pass",
+        ("slow-start", "big-ack"),
+        "the window does not grow",
+    ),
+    Wrong(
+        "no limit to an ACK",
+        "reno",
+        "min(sample.acked, 2 * self.mss)",
+        "sample.acked",
+        ("big-ack",),
+        "no limit to what one ACK adds",
+    ),
+    *cheats("reno", "MyReno", "labstack.transport.tcp.congestion.reno", "Reno", "slow-start"),
+]
