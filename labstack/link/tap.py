@@ -75,9 +75,12 @@ class Tap:
     Whoever owns the clock watches `fileno()` and calls `drain()` when there is something to read; `on_close`
     is called just before the descriptor is closed, so that the watching can end first. `node` gets the drops
     and the events. `offloads`: the kernel finishes what is handed over in one piece; else it is done here.
+    `merges`: frames that nobody looks at one by one go up as one (see `merging`); who passes them on, rather
+    than up, switches it off.
     """
 
     offload = MAX_PAYLOAD
+    merges = True
 
     def __init__(self, fd: int, name: str, mtu: int, offload: bool = False, mac: MAC | None = None) -> None:
         self.name = name
@@ -152,10 +155,12 @@ class Tap:
         """
         node, receive, fd = self.node, self._receive, self._fd
         self._taken = 0
-        aloud = node is not None and node.events
-        one_by_one = self.offloads or aloud
-        source = self._one_by_one(limit) if one_by_one else merged(self._all_at_once(limit))
-        for frame, segment_size in source if aloud else newest(source):
+        frames: Iterator[tuple[Buffer, int]]
+        if not self.merges or (node is not None and node.events):
+            frames = self._one_by_one(limit)
+        else:
+            frames = newest(self._one_by_one(limit) if self.offloads else merged(self._all_at_once(limit)))
+        for frame, segment_size in frames:
             number = next(self._numbers)
             if receive is None:
                 continue

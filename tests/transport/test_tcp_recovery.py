@@ -76,6 +76,14 @@ def test_five_of_ten_are_repaired_in_one_round_trip():
     assert b.counters["tcp.out_of_window"] == 0, "nothing was sent twice for nothing"
 
 
+def test_a_repair_that_waits_in_a_queue_is_not_taken_for_lost():
+    """RFC 6675 §6: the time-out is counted from the repair, not from the last ACK that told something new."""
+    patient = {"min_rto": 150 * MS, "tail_loss_probe": False}
+    tape, one, _two, _arrived = lose(1, a=patient, rate="1 Mbit/s")
+    assert len(again(tape, one)) == 1
+    assert one.counters["tcp.fast_retransmit"] == 1 and "tcp.retransmission_timeout" not in one.counters
+
+
 def test_with_newreno_each_loss_takes_a_round_trip():
     with Network(seed=1) as net:
         a, b, line = pair(net, wire={"delay": "20 ms"}, a={"recovery": NewReno})

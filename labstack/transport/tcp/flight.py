@@ -263,6 +263,9 @@ class Flight:
         if lost is not None:
             self._count_again()
             self._transmit(self._as_much_as_fits(*lost), why)
+            if self.recovery.in_recovery:
+                # A time-out now would say that this one is lost, and it has only just left (RFC 6675 §6).
+                self._retransmission.set(self.node.clock.now + self.rtt.rto)
 
     def _count_again(self) -> None:
         self.retransmitted += 1
