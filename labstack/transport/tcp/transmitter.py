@@ -50,13 +50,10 @@ class Transmitter:
         packed = pack_segment(
             self._ports, seq, ack, flags, window, options, total, None if unfinished else data)  # fmt: skip
         events = self.node.events
-        if not events:
-            self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, ecn=ecn,
-                segment_size=segment_size, **self.marks)  # fmt: skip
-            return
         before = events.cause
-        events.cause = events.emit(
-            why, **self.names, seq=seq, ack=ack, flags=flags, length=len(data), window=window)  # fmt: skip
+        if events:
+            events.cause = events.emit(
+                why, **self.names, seq=seq, ack=ack, flags=flags, length=len(data), window=window)  # fmt: skip
         try:
             self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, ecn=ecn,
                 segment_size=segment_size, **self.marks)  # fmt: skip
