@@ -101,6 +101,7 @@ def stories(draw):
         "loss": draw(st.sampled_from([0.0, 0.01, 0.05, 0.2])),
         "duplicate": draw(st.sampled_from([0.0, 0.05, 0.3])),
         "reorder": draw(st.sampled_from([0.0, 0.1, 0.5])),
+        "hold": draw(st.sampled_from([None, "2 ms", "400 ms"])),
         "corrupt": draw(st.sampled_from([0.0, 0.02])),
         "queue": draw(st.sampled_from(["4 KiB", "256 KiB"])),
     }
@@ -115,6 +116,10 @@ def stories(draw):
                     "mss": draw(st.sampled_from([None, 1, 3, 88, 536, 1460])),
                     "window_scaling": draw(st.booleans()),
                     "nagle": draw(st.booleans()),
+                    "sack": draw(st.booleans()),
+                    "timestamps": draw(st.booleans()),
+                    "ecn": draw(st.sampled_from(["off", "accept", "request"])),
+                    "congestion": draw(st.sampled_from(["reno", "cubic", "bbr"])),
                     "max_holes": draw(st.sampled_from([1, 4, 256])),
                     "initial_window": draw(st.sampled_from([1, 2, 10])),
                     "delayed_ack": draw(st.sampled_from([0, SECOND // 25, SECOND // 5])),
@@ -139,6 +144,12 @@ def stories(draw):
     return draw(st.integers(0, 10**6)), wire, sides
 
 
+def books_balance(event):
+    """No more has arrived, or is lost, than was sent."""
+    if event.rule.name == "tcp.window":
+        assert event.fields["in_flight"] >= 0
+
+
 def play(seed, wire, sides):
     """Run a story; for each side, what came, and the error that ended it."""
     with Network(seed=seed) as net:
@@ -148,6 +159,8 @@ def play(seed, wire, sides):
         ]
         net.wire(*hosts, **wire)
         tape = Tape(net)
+        for host in hosts:
+            host.events.append(books_balance)
         came = [bytearray(), bytearray()]
         errors: list[OSError | None] = [None, None]
         ended = [False, False]
@@ -222,9 +235,9 @@ def play(seed, wire, sides):
 
 @pytest.mark.feature(
     "TCP",
-    "Random transfers, with windows and segments down to a byte, arrive whole or end in a clear error",
+    "500 random transfers, with windows and segments down to a byte, arrive whole or end in a clear error",
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(stories())
 def test_any_transfer_arrives_whole_or_ends_clearly(story):
     seed, wire, sides = story

@@ -323,7 +323,7 @@ class Flight:
         segment = sender.next_segment(mss, mss)
         again = segment is None
         if segment is None:
-            size = seq_sub(sender.snd_nxt, self._newest)
+            size = min(seq_sub(sender.snd_nxt, self._newest), self.recovery.outstanding)
             size = min(size, (size - 1) % mss + 1)
             segment = sender.again(seq_add(sender.snd_nxt, -size), size)
             self._count_again()

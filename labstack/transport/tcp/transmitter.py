@@ -52,8 +52,8 @@ class Transmitter:
         events = self.node.events
         before = events.cause
         if events:
-            events.cause = events.emit(
-                why, **self.names, seq=seq, ack=ack, flags=flags, length=len(data), window=window)  # fmt: skip
+            events.cause = events.emit(why, **self.names, seq=seq, ack=ack, flags=flags,
+                length=len(data), window=window)  # fmt: skip
         try:
             self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, ecn=ecn,
                 segment_size=segment_size, **self.marks)  # fmt: skip
