@@ -35,7 +35,7 @@ def start(algorithm: str, setting: dict[str, Any]) -> subprocess.Popen[str]:
 
 
 @pytest.mark.feature(
-    "Congestion", "Beside Linux, over one bottleneck: Reno and CUBIC get as much, and share fairly"
+    "Congestion control", "Beside Linux, over one bottleneck: Reno and CUBIC get as much, and share fairly"
 )
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_flow_beside_linux(name: str) -> None:

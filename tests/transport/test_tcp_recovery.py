@@ -202,6 +202,34 @@ def test_a_probe_carries_new_bytes_if_there_are_some():
         assert [shot.tcp.seq - base for shot in peer.take_all()] == [3000]
 
 
+def test_a_probe_never_reaches_below_what_is_acknowledged():
+    """What the persist timer forced into a small window is the last segment too (RFC 8985 §7.3)."""
+    with Network() as net:
+        peer = Peer(net)
+        s = peer.host.socket()
+        s.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            s.connect(("10.0.0.2", 80))
+        peer.accept_from(options=Options(mss=1000, sack_permitted=True).pack())
+        base = peer.rcv_nxt
+        s.send(bytes(50))
+        peer.take_all()
+        peer.tcp(ACK, ack=base + 50, window=40)
+        s.send(bytes(100))
+        assert peer.quiet(), "a silly window"
+        net.sleep(1.1)
+        [forced] = peer.take_all()
+        assert (forced.tcp.seq - base, len(forced.body)) == (50, 40)
+        peer.tcp(ACK, ack=base + 50, window=41)  # it is lost, and a byte more may come
+        net.sleep(0.5)
+        [probe] = peer.take_all()
+        assert (probe.tcp.seq - base, len(probe.body)) == (50, 40)
+        peer.tcp(ACK, ack=base + 90, window=1000)
+        peer.take_all()
+        peer.tcp(ACK, ack=base + 150)
+        assert flight_is_empty(s)
+
+
 def test_a_retransmission_that_is_lost_again_is_found_without_a_time_out():
     """What NewReno cannot see: the same segment is lost twice (RFC 8985 §3.2)."""
     tape, a, b, arrived = lose(2, 12, size=30 * MSS)

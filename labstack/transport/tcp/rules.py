@@ -55,10 +55,10 @@ RESET_BAD_ACK = Rule("tcp.reset_bad_ack", "it acknowledges what was never sent: 
 
 SLOW_DOWN = Rule(
     "tcp.slow_down", "the peer got a packet that a full router marked: send less, as after a loss",
-    "RFC 3168 §6.1.2")  # fmt: skip  # fmt: skip
+    "RFC 3168 §6.1.2")  # fmt: skip
 CONGESTION_MARK = Rule(
     "tcp.congestion_mark", "a router marked it, for its queue is long: tell the sender until it has heard",
-    "RFC 3168 §6.1.3")  # fmt: skip  # fmt: skip
+    "RFC 3168 §6.1.3")  # fmt: skip
 
 # Timers
 BATCH = Rule("tcp.batch", "the ACKs that came together are taken in: what they allow goes out in long pieces")
