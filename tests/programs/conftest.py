@@ -30,8 +30,8 @@ def tls():
 
 
 @pytest.fixture
-def linux():
-    """A real kernel, at the other end of a TAP."""
+def linux(public):
+    """A real kernel, at the other end of a TAP; it ends before `public` goes, for its servers write there."""
     with LinuxPeer() as linux:
         yield linux
 
