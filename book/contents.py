@@ -92,7 +92,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
             needs=LIVE,
         ),
         Chapter("19", "A stream of bytes"),
-        Chapter("20", "Lost and found"),
+        Chapter(
+            "20",
+            "Lost and found",
+            "the same loss costs 20 ms in the middle, 260 at the end, and two of them cost less than one",
+            needs=LIVE,
+        ),
         Chapter("21", "Flow control"),
         Chapter("22", "Congestion control: how the window grows"),
         Chapter("23", "Who gets what?"),

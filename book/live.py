@@ -20,6 +20,7 @@ from labstack.linux import LinuxPeer
 from labstack.observe import recording
 from labstack.observe.questions import Said
 from labstack.observe.trace import Trace
+from labstack.transport.tcp.receiver import Reassembly
 
 CAPTURES = Path(__file__).resolve().parent / "captures"
 NAMES = {"192.168.77.2": "lab", "192.168.77.1": "linux", "10.0.0.1": "lab", "10.0.0.2": "linux"}
@@ -117,6 +118,33 @@ def crowd(peer: LinuxPeer, host: Host, port: int, clients: int) -> None:
     """Let so many clients on the Linux side say hello to the host's port, all at the same time, after one
     that tries whether it is there. Raises LinuxCommandFailed if one of them has no answer."""
     peer.check([sys.executable, "-c", CROWD, host.address, str(port), str(clients)])
+
+
+# To each client ten full segments, and then the other end's last word is waited for.
+TEN_SEGMENTS = """
+import socket, sys
+
+with socket.create_server(("", int(sys.argv[1]))) as listener:
+    while True:
+        client, _ = listener.accept()
+        client.sendall(bytes(14_600))
+        client.recv(1)
+"""
+
+
+def ten_segments(peer: LinuxPeer, receiver: type[Reassembly]) -> Trace:
+    """Let Linux send ten segments, over each of two connections to a host with this receiver."""
+    peer.run([sys.executable, "-c", TEN_SEGMENTS, "20"])
+    peer.wait_for_port(20)
+    lab = peer.host(receiver=receiver)
+    trace = lab.capture("linux")
+    for _ in range(2):
+        with lab.connect((peer.address, 20)) as s:
+            left = 14_600
+            while left:
+                left -= len(s.recv(left))
+    lab.sleep(0.1)
+    return trace
 
 
 # Every datagram comes back in capitals.

@@ -22,7 +22,9 @@ from labstack.core.seq import seq_sub
 from labstack.headers.ipv4 import IPv4
 from labstack.observe import look
 from labstack.sockets.socket import Socket
+from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.receiver import Acknowledge, Reassembly
+from labstack.transport.tcp.rtt import Rfc6298
 
 MYSTACK = Path(os.environ.get("LABSTACK_MYSTACK", "mystack"))
 """LABSTACK_MYSTACK in the environment is another folder: what the book stores comes of an empty one."""
@@ -48,7 +50,7 @@ class Part:
 PARTS = (
     Part("http_client", "asks for a page", "application", "28"),
     Part("congestion", "how much may be on its way", "transport", "22"),
-    Part("recovery", "what got lost, and when to say it again", "transport", "20"),
+    Part("estimate", "how long to wait for an answer", "transport", "20"),
     Part("receiver", "bytes in order, whatever came", "transport", "19"),
     Part("ack_number", "which byte comes next", "transport", "01"),
     Part("routing_table", "which way to send it", "internet", "08"),
@@ -95,6 +97,22 @@ def _reading(header_length: Callable[[int], int], options: Options) -> Options:
     return {"ip_header": Reading}
 
 
+def _waiting(estimate: Callable[[int | None, int, int], tuple[float, float]], options: Options) -> Options:
+    """A patience that knows its round trips by `estimate`, as chapter 20 makes it."""
+
+    class Waiting(Rfc6298):
+        def __init__(self, config: TcpConfig) -> None:
+            super().__init__(config)
+            self.config = config
+
+        def sample(self, rtt: int) -> None:
+            self.srtt, self.rttvar = map(round, estimate(self.srtt, self.rttvar, rtt))
+            rto = self.srtt + max(self.config.clock_granularity, 4 * self.rttvar)
+            self.rto = min(max(rto, self.config.min_rto), self.config.max_rto)
+
+    return {"rtt": Waiting}
+
+
 def _as(name: str) -> Callable[[Any, Options], Options]:
     """The host's own option of that name."""
     return lambda part, options: {name: part}
@@ -104,7 +122,7 @@ PLUGS: dict[str, Callable[[Any, Options], Options]] = {
     "receiver": _as("receiver"),
     "ack_number": _counting,  # behind the receiver, whose numbers it counts
     "congestion": _as("congestion"),
-    "recovery": _as("recovery"),
+    "estimate": _waiting,
     "routing_table": _as("routing_table"),
     "header_length": _reading,
     "arp_cache": _as("arp_cache"),

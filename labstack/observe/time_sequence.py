@@ -2,7 +2,8 @@
 
 Each segment is a stroke from its first to its last byte, at the time when it was handed to the wire. Below
 runs the line of what is acknowledged, above it that of what the receiver allows: between the two lines is
-the window, and a sender that touches the upper one waits for the receiver.
+the window, and a sender that touches the upper one waits for the receiver. Where the receiver names what it
+has behind a gap (SACK, RFC 2018), that is a stroke at the time when the sender heard it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from labstack.core.seq import seq_sub
 from labstack.headers.tcp import ACK, FIN, RST, SYN, Options
 from labstack.observe import look
 from labstack.observe.assembly import turned
@@ -40,8 +42,9 @@ class Segment:
 
 
 class TimeSequence(Chart):
-    """One direction of a connection. `segments`, and `acknowledged` with (seconds, acknowledged up to,
-    allowed up to) as the sender heard it."""
+    """One direction of a connection. `segments`; `acknowledged` with (seconds, acknowledged up to, allowed up
+    to), and `selective` with (seconds, first, end) of each SACK block behind a gap, as the sender heard
+    them."""
 
     def __init__(self, trace: Trace, flow: Flow) -> None:
         self.flow = flow
@@ -56,6 +59,7 @@ class TimeSequence(Chart):
             for packet in mine
             if packet.device == device and (packet.payload_length or _controls(packet))
         ]
+        self.selective: list[tuple[float, int, int]] = []
         self.acknowledged = self._heard(
             [packet for packet in packets if packet.flow == turned(flow) and packet.device == device], mine
         )
@@ -85,6 +89,10 @@ class TimeSequence(Chart):
                 continue
             window = tcp.window if tcp.flags & SYN else tcp.window << scale
             ack = packet.relative_ack
+            for block in Options.parse(tcp.options).sack:
+                first, end = (ack + seq_sub(edge, tcp.ack) for edge in block)
+                if first > ack:  # not of what came twice (D-SACK)
+                    self.selective.append((self._seconds(packet.arrived), first, end))
             if heard and ack < heard[-1][1]:
                 continue
             heard.append((self._seconds(packet.arrived), ack, ack + window))
@@ -105,6 +113,8 @@ class TimeSequence(Chart):
             windows = [edge - ack for _, ack, edge in self.acknowledged]
             words.append(f"acknowledged up to {ack:,} by {time:.6f} s")
             words.append(f"window from {min(windows):,} to {max(windows):,} bytes")
+        if self.selective:
+            words.append(f"{len({block[1:] for block in self.selective})} different SACK blocks behind gaps")
         return "; ".join(words)
 
     def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -113,6 +123,7 @@ class TimeSequence(Chart):
             for s in self.segments
         ]
         rows += [(time, "ACK", ack, edge, False, None) for time, ack, edge in self.acknowledged]
+        rows += [(time, "SACK", first, end, False, None) for time, first, end in self.selective]
         return ["time s", "what", "from", "to", "lost", "no"], sorted(rows, key=lambda row: row[0])
 
     def _draw(self, axes: Axes) -> None:
@@ -124,6 +135,9 @@ class TimeSequence(Chart):
                 # A short segment is less than a pixel high: its ends are marked, as tcptrace does.
                 axes.plot([s.time for s in strokes], [s.end for s in strokes], ".", color=colour,
                           markersize=3, zorder=3)  # fmt: skip
+        if self.selective:
+            axes.vlines(*zip(*self.selective, strict=True), color=look.PURPLE, linewidth=1.1,
+                        label="named by SACK", zorder=2)  # fmt: skip
         lost = [s for s in self.segments if s.lost]
         if lost:
             axes.plot([s.time for s in lost], [(s.first + s.end) / 2 for s in lost], "x",

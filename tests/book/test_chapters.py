@@ -85,6 +85,11 @@ RIGHT = {
         "return base + (number - base) % numbers if (number - base) % numbers < window else None",
     ),
     "18": ("after", "return TRANSITIONS[state, what]"),
+    "20": (
+        "estimate",
+        "return (rtt, rtt / 2) if srtt is None else "
+        "(7 / 8 * srtt + rtt / 8, 3 / 4 * rttvar + abs(srtt - rtt) / 4)",
+    ),
     "24": (
         "weigh",
         "return Rfc9293(None).reset(seq, rcv_nxt, rcv_wnd)",
@@ -110,6 +115,10 @@ WRONG = {
     "18": (
         "return State.TIME_WAIT if what is FIN_COMES else TRANSITIONS[state, what]",
         "✗ FIN-WAIT-1, and a FIN arrives: expected <State.CLOSING: 'CLOSING'>, yours says <State.TIME_WAIT",
+    ),
+    "20": (
+        "return (rtt, rtt / 2) if srtt is None else (srtt + (rtt - srtt) / 8, rttvar)",
+        "✗ 80 ms once more: expected (80, 30), yours says (80.0, 40)",
     ),
     "24": (
         "return Reset.BELIEVED if 0 <= seq_sub(seq, rcv_nxt) < rcv_wnd else Reset.IGNORED",

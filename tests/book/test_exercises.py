@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from book.normalise import BOOK, read
-from labstack import Network, data_segment, fin
+from labstack import Network, TcpConfig, data_segment, fin
 from labstack.core.addresses import ANY
 from labstack.core.seq import seq_add, seq_sub
 from labstack.headers.tcp import RST
@@ -318,6 +318,100 @@ def test_18_whatever_is_played_both_ends_forget(closes: str, lost: str, book: No
     from doors import play
 
     assert all(line.endswith("CLOSED") for line in play(closes, lost).splitlines()[:2])
+
+
+# --- 20 -----------------------------------------------------------------------------------------------------
+Estimate = tuple[float, float]
+
+
+def too_late(srtt: float | None, rttvar: float, rtt: float) -> Estimate:
+    """srtt changes before rttvar is worked out."""
+    if srtt is None:
+        return rtt, rtt / 2
+    srtt = 7 / 8 * srtt + rtt / 8
+    return srtt, 3 / 4 * rttvar + abs(srtt - rtt) / 4
+
+
+def without_a_sign(srtt: float | None, rttvar: float, rtt: float) -> Estimate:
+    return (rtt, rtt / 2) if srtt is None else (7 / 8 * srtt + rtt / 8, 3 / 4 * rttvar + (rtt - srtt) / 4)
+
+
+def without_a_beginning(srtt: float | None, rttvar: float, rtt: float) -> Estimate:
+    srtt = srtt or 0
+    return 7 / 8 * srtt + rtt / 8, 3 / 4 * rttvar + abs(srtt - rtt) / 4
+
+
+def the_other_way_round(srtt: float | None, rttvar: float, rtt: float) -> Estimate:
+    return (rtt, rtt / 2) if srtt is None else (srtt / 8 + 7 / 8 * rtt, rttvar / 4 + 3 / 4 * abs(srtt - rtt))
+
+
+ESTIMATES = {
+    too_late: ("160 ms, after 80", "How far off was the old srtt?"),
+    without_a_sign: ("80 ms, after 160", "in either direction"),
+    without_a_beginning: ("the first, 80 ms", "There is nothing to compare with"),
+    the_other_way_round: ("80 ms once more", "Of srtt an eighth is new"),
+}
+
+
+@pytest.mark.parametrize("wrong", ESTIMATES, ids=lambda wrong: wrong.__name__)
+def test_20_wrong_estimates_are_told_apart(wrong: Callable[..., Estimate], book: None) -> None:
+    from questions import ch20 as ask
+
+    case, rule = ESTIMATES[wrong]
+    said = told(ask, wrong)
+    assert f"✗ {case}" in said and rule in said
+
+
+@pytest.mark.feature("Book", "The reader's own estimate of round trips (RFC 6298) sets TCP's patience")
+def test_20_the_books_estimate_is_rfc_6298s_in_a_running_stack(book: None) -> None:
+    names: dict[str, Any] = {}
+    for source in cells("20", "imports", "guesses", "plug"):
+        names.setdefault("estimate", lambda *of: names["ask"].estimate(*of))
+        exec(source, names)
+    assert names["mine"].estimates and names["hasty"].counters["tcp.retransmission_timeout"]
+
+
+def test_20_a_duplicate_ack_is_bare(book: None) -> None:
+    """Exercise 2: b's data is taken for duplicates, until only bare segments are asked about."""
+    from gaps import MSS, pair, world
+
+    names: dict[str, Any] = {}
+    exec(next(cells("20", "third")).partition("\n\n\nthird = ")[0], names)
+    net, a, b, wire = world()
+    with net:
+        s, t = pair(a, b)
+        trace = net.capture(wire)
+        b.spawn(t.sendall, bytes(10 * MSS))
+        net.sleep("100 ms")
+        of_b = [p for p in trace.packets if p.sender == "b"]
+        assert names["third_duplicate"](of_b) is not None
+        assert names["third_duplicate"]([p for p in of_b if p.payload_length == 0]) is None
+
+
+def test_20_without_a_delayed_ack_to_wait_for_the_tenth_is_cheap_and_lone_segments_are_dear(
+    book: None,
+) -> None:
+    """Exercise 3."""
+    from gaps import Transfer, pair, world
+
+    hasty = TcpConfig(max_ack_delay=0)
+    assert Transfer(10, tcp=hasty).took == 70
+    for config, again in ((TcpConfig(), 0), (hasty, 5)):
+        net, a, b, _ = world(tcp=config)
+        with net:
+            s, _t = pair(a, b)
+            for _ in range(5):
+                s.sendall(b"one")
+                net.sleep(1)
+            assert a.counters["tcp.retransmitted"] == again
+
+
+@pytest.mark.parametrize("way", ["duplicate ACKs alone", "SACK, without a probe", "SACK and a probe"])
+def test_20_whatever_is_played_ends(way: str, book: None) -> None:
+    from gaps import play
+
+    for first, last, segments, delayed in ((1, 20, 20, 50), (20, 0, 1, 50), (1, 1, 1, 0), (20, 20, 20, 0)):
+        assert "segments in" in str(play(first, last, segments, delayed, way))
 
 
 # --- 24 -----------------------------------------------------------------------------------------------------

@@ -17,10 +17,12 @@ RIGHT = {
     "ack_number": "def ack_number(seq, length, syn, fin):\n    return (seq + length + syn + fin) % 2**32\n",
     "header_length": "def header_length(first):\n    return (first & 0x0F) * 4\n",
 }
-CLASSES = {
+OTHERS = {
+    "estimate": "def estimate(srtt, rttvar, rtt):\n"
+    "    if srtt is None:\n        return rtt, rtt / 2\n"
+    "    return 7 / 8 * srtt + rtt / 8, 3 / 4 * rttvar + abs(srtt - rtt) / 4\n",
     "receiver": "from labstack.transport.tcp.receiver import Reassembly as receiver",
     "congestion": "from labstack.transport.tcp.congestion.reno import Reno as congestion",
-    "recovery": "from labstack.transport.tcp.recovery import NewReno as recovery",
     "routing_table": "from labstack.internet.routing import LongestPrefixTable as routing_table",
     "arp_cache": "from labstack.link.arp import ArpCache as arp_cache",
 }
@@ -80,9 +82,9 @@ def test_the_page_comes_through_the_readers_parts(tmp_path: Path) -> None:
     assert asked and set(asked) == {0x45}, "the machine reads by it"
 
 
-def test_classes_are_plugged_in_beside_functions(tmp_path: Path) -> None:
-    page = fetch(keep(tmp_path, **RIGHT, **CLASSES))
-    assert page.troubles == [] and set(page.yours) == {*RIGHT, *CLASSES} == set(machine.PLUGS)
+def test_all_that_can_be_plugged_in_carries_the_page_together(tmp_path: Path) -> None:
+    page = fetch(keep(tmp_path, **RIGHT, **OTHERS))
+    assert page.troubles == [] and set(page.yours) == {*RIGHT, *OTHERS} == set(machine.PLUGS)
 
 
 @pytest.mark.parametrize(("source", "reason"), BROKEN_PARTS)

@@ -92,7 +92,17 @@ def test_time_and_sequence(trace: Trace, frames: dict[str, list], tmp_path: Path
     assert (
         f"up to sequence number {SIZE + 2:,}" in chart.summary and "13 sent again; 13 lost" in chart.summary
     )
-    assert len(chart.table()) == len(chart.segments) + len(chart.acknowledged)
+    named = [
+        (value[k] - base, value[k + 1] - base)
+        for _, tcp, src, _ in frames["b"]
+        if src == "10.0.0.1"
+        for option, value in tcp.options
+        if option == "SAck"
+        for k in range(0, len(value), 2)
+        if value[k] > tcp.ack
+    ]
+    assert sorted(block[1:] for block in chart.selective) == sorted(named) and named
+    assert len(chart.table()) == len(chart.segments) + len(chart.acknowledged) + len(chart.selective)
     assert chart.save(tmp_path / "t.png").stat().st_size > 20_000
 
 
