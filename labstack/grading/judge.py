@@ -34,10 +34,12 @@ SECONDS = 30.0
 """How long one story may take, in the time on the wall."""
 KINDS = (
     "receiver", "sender", "rtt", "recovery", "losses", "closing", "congestion", "arp_cache", "routing_table",
+    "transfer",
 )  # fmt: skip
-"""The parts of a host that can be judged so, by their names in `Host`; and `losses`, a smaller one."""
+"""The parts of a host that can be judged so, by their names in `Host`; and two that a host does not have:
+`losses`, a smaller one, and `transfer`, one end of a wire, to which `transfer.Transfer` tells the story."""
 
-Tale = Callable[[Story, Random], None]
+Tale = Callable[[Any, Random], None]
 
 
 @dataclass

@@ -27,6 +27,7 @@ from labstack.grading.losses import recovery_with
 from labstack.grading.machines import Labstack
 from labstack.grading.story import ISS, Broken, Story
 from labstack.grading.submission import is_allowed
+from labstack.grading.transfer import Transfer
 from labstack.transport.tcp.config import TcpConfig
 
 PROCESSOR_SECONDS = 10
@@ -81,6 +82,8 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         exec(_compiled(request["check"], "<the check>"), checks)
     except (Exception, SystemExit) as error:
         return {"steps": [], "broken": _told(error), "fault": "part"}
+    if "transfer" in parts:
+        return _tell(Transfer(parts["transfer"]), checks[request["story"]], Random(request["seed"]))
     machine = Labstack(tcp=TcpConfig(**request["constants"]), **parts)
     # Its numbers begin where the story's own do: just before they start again at 0.
     machine.under_test.host.tcp._initial_number = lambda name: ISS  # type: ignore[method-assign]
@@ -96,7 +99,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _tell(story: Story, tale: Callable[[Story, Random], None], random: Random) -> dict[str, Any]:
+def _tell(story: Any, tale: Callable[[Any, Random], None], random: Random) -> dict[str, Any]:
     try:
         tale(story, random)
     except Broken as error:

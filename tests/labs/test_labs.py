@@ -131,7 +131,7 @@ def test_an_empty_answer_gets_nothing(name, clerk, tmp_path):
 @pytest.mark.parametrize(("name", "wrong"), WRONG)
 def test_a_wrong_answer_is_found(name: str, wrong: Wrong) -> None:
     lab = Lab(name)
-    said = lab.check({wrong.cell: lab.wrong(wrong)}, wrong.found_by)
+    said = lab.check({wrong.cell: lab.wrong(wrong)}, wrong.found_by[:1])  # the others: in a course, below
     assert all(said.values()), f"not found by {[check for check in said if not said[check]]}"
     assert wrong.words in "\n".join(said.values())
 
