@@ -2,6 +2,7 @@
 be told apart, by whoever sees colours in another way too."""
 
 import re
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def test_a_drawing_turns_dark(trace: Trace, tmp_path: Path) -> None:
 
 def test_a_chart_turns_dark(trace: Trace) -> None:
     pytest.importorskip("matplotlib")
-    from matplotlib.colors import to_hex
+    from matplotlib.colors import to_hex, to_rgba_array
 
     for chart in (trace.window(), trace.time_sequence(), trace.queue(), trace.throughput(), trace.arp()):
         dark = chart.dark
@@ -117,8 +118,8 @@ def test_a_chart_turns_dark(trace: Trace) -> None:
             for artist in figure.findobj():
                 for what in ("get_facecolor", "get_edgecolor", "get_color"):
                     value = getattr(artist, what, lambda: "none")()
-                    if isinstance(value, str | tuple) and value not in ("none", "auto"):
-                        found.add(to_hex(value).upper())
+                    with suppress(ValueError):  # "auto", and what an artist without colours gives
+                        found |= {to_hex(one).upper() for one in to_rgba_array(value)}
             shown[figure is dark.figure] = found
         assert look.PAPER in shown[False] and look.DARK[look.PAPER] in shown[True]
         assert not shown[True] & set(look.DARK), "no light colour is left"
