@@ -27,14 +27,12 @@ def ones_sum(data: Buffer, start: int = 0) -> int:
     The result is congruent to the one's complement sum modulo 65,535, and zero only if every word was zero.
     """
     size = len(data)
-    total = 0
-    if size > CHUNK:
-        view = memoryview(data)
-        whole = size - size % CHUNK
-        for at in range(0, whole, CHUNK):
-            total += int.from_bytes(view[at : at + CHUNK], "big")
-        data = view[whole:]
-    total += int.from_bytes(data, "big") << 8 * (size & 1)
+    whole = size - size % CHUNK if size > CHUNK else 0
+    total = int.from_bytes(memoryview(data)[whole:] if whole else data, "big")
+    if size & 1:
+        total <<= 8
+    for at in range(0, whole, CHUNK):
+        total += int.from_bytes(memoryview(data)[at : at + CHUNK], "big")
     if size > SHORT:
         for bits, mask in FOLDS:
             total = (total >> bits) + (total & mask)

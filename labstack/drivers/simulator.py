@@ -26,7 +26,7 @@ from labstack.drivers.program import BlockingProgram, Killed
 PATIENCE = 3600 * SECOND
 """How long, in virtual time, a blocking call without a time-out waits in a world that never falls idle."""
 
-_COMPACT_ABOVE = 1024
+_COMPACT_ABOVE = 64
 _FN = 2
 _NEVER = 1 << 63
 
