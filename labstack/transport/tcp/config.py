@@ -119,12 +119,6 @@ class TcpConfig:
     def linux(cls, **changes: Any) -> Self:
         """The constants of Linux 6: it waits less for acknowledgements, retransmits sooner, uses timestamps,
         and takes CUBIC."""
-        linux = cls(
-            congestion="cubic",
-            syn_cookies=True,
-            min_rto=200 * MILLISECOND,
-            max_rto=120 * SECOND,
-            delayed_ack=40 * MILLISECOND,
-            timestamps=True,
-        )
+        linux = cls(congestion="cubic", syn_cookies=True, min_rto=200 * MILLISECOND, max_rto=120 * SECOND,
+            delayed_ack=40 * MILLISECOND, timestamps=True)  # fmt: skip
         return replace(linux, **changes)

@@ -83,15 +83,14 @@ class Connection:
         self.agreed = Agreement(config, node.clock, clock_offset)
         """The options: what both ends have offered."""
         self.handshake = Handshake(node, config, self.agreed, self.transmitter, self.receiver,
-            self.flight.rtt, self.ecn, iss, self._on_no_answer)  # fmt: skip
-        self._keepalive: Keepalive | None = None
+            self.flight.rtt, self.ecn, iss, lambda: self._finish(errno.ETIMEDOUT))  # fmt: skip
         self._max_window = 0  # the largest that the peer has ever allowed, in bytes
         self._shut_early = False
         clock, events = node.clock, node.events
         self._acknowledgement = Acknowledgement(node, config, self._send_ack)
         self._last_wait = Alarm(clock, events, rules.TIME_WAIT_OVER, self._on_last_wait_over)
-        if config.keepalive:
-            self.configure(config)
+        self._keepalive = Keepalive(
+            node, config, self._probe_peer, self._on_dead_peer, lambda: not self.flight.is_idle)  # fmt: skip
 
     # --- what the program asks: RFC 9293 §3.10.1 to §3.10.6
     def open(self) -> None:
@@ -124,15 +123,9 @@ class Connection:
         self.config = self._acknowledgement.config = config
         self.flight.configure(config)
         self.receiver.limit, self.transmitter.marks = config.receive_buffer, config.marks
-        if self._keepalive is not None:
-            self._keepalive.alarm.stop()
-            self._keepalive = None
-        if config.keepalive:
-            self._keepalive = Keepalive(
-                self.node, config, self._probe_peer, self._on_dead_peer, lambda: not self.flight.is_idle
-            )
-            if self.state in SYNCHRONIZED:
-                self._keepalive.start()
+        self._keepalive.config = config
+        if self.state in SYNCHRONIZED:
+            self._keepalive.start()
 
     @property
     def timers(self) -> list[Alarm]:
@@ -142,8 +135,8 @@ class Connection:
     @property
     def _alarms(self) -> list[Alarm]:
         """Those of this file's, and the handshake's and keepalive's."""
-        keepalive = [] if self._keepalive is None else [self._keepalive.alarm]
-        return [self.handshake.alarm, *self._acknowledgement.alarms, self._last_wait, *keepalive]
+        others = self._last_wait, self._keepalive.alarm
+        return [self.handshake.alarm, *self._acknowledgement.alarms, *others]
 
     @property
     def iss(self) -> int:
@@ -250,8 +243,7 @@ class Connection:
         if self.state is State.SYN_SENT:
             self._receive_in_syn_sent(header, data)
             return
-        if self._keepalive is not None:
-            self._keepalive.heard()
+        self._keepalive.heard()
         flags, size = header.flags, len(data)
         options = Options.parse(header.options) if header.options else None
         if self.agreed.timestamps.on and (untimely := self.agreed.untimely(flags, options)):
@@ -470,8 +462,7 @@ class Connection:
         self.handshake.finish()
         self.flight.sender.acknowledge(seq, seq_add(self.iss, 1), window)
         self._max_window = window
-        if self._keepalive is not None:
-            self._keepalive.start()
+        self._keepalive.start()
         if self._shut_early:
             self._move(Input.CLOSE)
         self.writable.wake()
@@ -489,9 +480,6 @@ class Connection:
     def _on_dead_peer(self) -> None:
         """Should it live after all, it hears that we have given up, as from Linux."""
         self._reset(self.flight.sender.snd_nxt, self.receiver.rcv_nxt, rules.ABORT)
-        self._finish(errno.ETIMEDOUT)
-
-    def _on_no_answer(self) -> None:
         self._finish(errno.ETIMEDOUT)
 
     # --- sending
@@ -530,8 +518,7 @@ class Connection:
     # --- the end
     def _wait_twice_msl(self) -> None:
         self.flight.stop()
-        if self._keepalive is not None:
-            self._keepalive.alarm.stop()
+        self._keepalive.alarm.stop()
         self._last_wait.set(self.node.clock.now + 2 * self.config.msl)
         self._changed(self)
 

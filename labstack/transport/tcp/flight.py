@@ -28,6 +28,7 @@ from labstack.transport.tcp.congestion import INFINITE, CongestionControl, LossE
 from labstack.transport.tcp.congestion.names import Make, by_name
 from labstack.transport.tcp.ecn import Ecn
 from labstack.transport.tcp.pacing import Pacer
+from labstack.transport.tcp.prr import ProportionalRate
 from labstack.transport.tcp.receiver import Receiver
 from labstack.transport.tcp.recovery import NewReno, Recovery
 from labstack.transport.tcp.rtt import RttEstimator
@@ -78,6 +79,8 @@ class Flight:
         self.tries = 0
         """How often the oldest segment, or the probe, has been sent again without an answer."""
         self._unanswered_since = 0
+        self._reducing: ProportionalRate | None = None
+        self._undoable = False  # the last cut was the only one in its episode
         self._cwnd_limited = False
         self.app_limited = False
         """The program has no more to send, and nothing else holds the sender back."""
@@ -158,16 +161,23 @@ class Flight:
             if sample.rtt is not None:
                 self.rtt.sample(sample.rtt)
             self.congestion.on_ack(sample)
+        if recovery.spurious and self._undoable:
+            self._note(rules.SPURIOUS)
+            self.congestion.on_spurious()
+            self._undoable = False
         if loss is not None:
-            self._on_loss(loss)
-        elif sample is not None and sample.lost:
+            self._begin_recovery(loss)
+        if self._reducing is not None and recovery.in_recovery and sample is not None:
+            safe = ack.advanced > 0 and not sample.lost
+            self._reducing.on_ack(sample.acked, recovery.in_flight, safe, self.mss)
+        if loss is not None or (sample is not None and sample.lost):
+            # The first one goes out at once, whatever the window says (RFC 5681 §3.2, step 2).
             self._retransmit(recovery.reason)
         if self._tlp.under_way and self._tlp.on_ack(ack) and not recovery.in_recovery:
             # The probe was the repair of the only loss: for the network it is one like any other.
-            self.node.counters.add(rules.PROBE_REPAIRED.name)
-            if self.node.events:
-                self.node.events.emit(rules.PROBE_REPAIRED, **self._names)
+            self._note(rules.PROBE_REPAIRED)
             self.congestion.on_loss(LossEvent(now, self.mss, recovery.in_flight + self.mss))
+            self._undoable = False
         if ack.advanced:
             if recovery.outstanding:
                 self._retransmission.set(now + self.rtt.rto)  # RFC 6298 §5.3
@@ -175,13 +185,28 @@ class Flight:
                 for alarm in (self._retransmission, self._reordering, self._probe):
                     alarm.stop()  # §5.2
 
-    def _on_loss(self, loss: LossEvent) -> None:
-        """A new episode begins."""
-        self.congestion.on_loss(loss)
+    def _begin_recovery(self, loss: LossEvent) -> None:
+        """A new episode of loss: the window is cut, and reached little by little."""
+        congestion = self.congestion
+        congestion.on_loss(loss)
+        self._undoable = True
         self._ecn.reduced(self.sender.snd_nxt)
         self.node.counters.add(rules.FAST_RETRANSMIT.name)
-        # The first one goes out at once, whatever the window says (RFC 5681 §3.2, step 2).
-        self._retransmit(self.recovery.reason)
+        # Who paces is smooth already; duplicates without SACK do not say how much has arrived.
+        reduces = self.recovery.selective and not congestion.pacing_rate
+        self._reducing = ProportionalRate(loss.in_flight, congestion.cwnd) if reduces else None
+
+    @property
+    def cwnd(self) -> int:
+        """Bytes that congestion control allows to be under way now."""
+        if self._reducing is not None and self.recovery.in_recovery:
+            return self._reducing.cwnd
+        return self.congestion.cwnd
+
+    def _note(self, rule: Rule) -> None:
+        self.node.counters.add(rule.name)
+        if self.node.events:
+            self.node.events.emit(rule, **self._names)
 
     def _set_timers(self, now: int) -> None:
         """The reordering timer as recovery wants it, and the probe's, if nothing is known to be missing."""
@@ -203,6 +228,7 @@ class Flight:
         but send nothing again (RFC 3168 §6.1.2)."""
         if self._ecn.asks_to_slow_down(flags, ack, self.sender.snd_nxt):
             self.congestion.on_ecn(LossEvent(self.node.clock.now, 0, self.recovery.outstanding))
+            self._undoable = False
 
     # --- sending
     def output_after_ack(self) -> None:
@@ -218,9 +244,9 @@ class Flight:
         recovery, sender, congestion, mss = self.recovery, self.sender, self.congestion, self.mss
         if not recovery.outstanding and not sender.unsent:
             return  # as on the receiving side of most connections
-        rate = congestion.pacing_rate
+        rate, cwnd = congestion.pacing_rate, self.cwnd
         while recovery.next_lost() is not None:
-            if recovery.in_flight and recovery.in_flight + mss > congestion.cwnd:
+            if recovery.in_flight and recovery.in_flight + mss > cwnd:
                 break
             if rate and not self._pacer.allows(rate, mss):
                 break
@@ -230,13 +256,13 @@ class Flight:
             if rate:
                 limit = min(limit, self._pacer.burst(rate, mss) // mss * mss)
             while (not rate or (sender.unsent and self._pacer.allows(rate, mss))) and (
-                segment := sender.next_segment(congestion.cwnd - recovery.in_flight, limit)
+                segment := sender.next_segment(cwnd - recovery.in_flight, limit)
             ) is not None:
                 self._transmit(segment, why, new=True)
                 self._newest = segment.seq
         unsent = sender.unsent
         # Was it the congestion window that held us back, or had the program, or the peer, no more to give?
-        self._cwnd_limited = recovery.in_flight + mss > congestion.cwnd
+        self._cwnd_limited = recovery.in_flight + mss > cwnd
         self.app_limited = unsent < mss and not self._cwnd_limited
         waits = self._persist.deadline is not None or self._pacer.alarm.deadline is not None
         if unsent and not recovery.outstanding and not waits:
@@ -256,6 +282,8 @@ class Flight:
         rate = self.congestion.pacing_rate
         if rate:
             self._pacer.sent(len(segment.data), rate)
+        if self._reducing is not None:
+            self._reducing.sent(size)
         self._send(segment, why, new)
 
     def _retransmit(self, why: Rule) -> None:
@@ -300,6 +328,7 @@ class Flight:
             self._transmit(self.sender.again(self.sender.snd_una, 1), rules.PROBE)
             return
         self.node.counters.add(rules.RETRANSMISSION_TIMEOUT.name)
+        self._undoable = self.tries == 1 and not self.recovery.in_recovery
         event = self.recovery.on_timeout(now)
         self._tlp.stop()
         if self.tries == 1:
@@ -312,7 +341,8 @@ class Flight:
     def _on_reordering_timeout(self) -> None:
         loss = self.recovery.on_reordering_timeout(self.node.clock.now)
         if loss is not None:
-            self._on_loss(loss)
+            self._begin_recovery(loss)
+            self._retransmit(self.recovery.reason)
         self.output(rules.DATA)
 
     def _on_probe_timeout(self) -> None:

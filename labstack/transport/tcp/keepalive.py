@@ -31,9 +31,11 @@ class Keepalive:
         self._unanswered = 0
 
     def start(self) -> None:
-        """The connection is open, or the program has just asked."""
+        """The connection is open, or the program has just changed its mind."""
         self.heard()
-        self.alarm.set(self._heard_at + self.config.keepalive_idle)
+        self.alarm.stop()
+        if self.config.keepalive:
+            self.alarm.set(self._heard_at + self.config.keepalive_idle)
 
     def heard(self) -> None:
         """A segment came: the peer lives."""

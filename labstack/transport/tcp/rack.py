@@ -13,12 +13,15 @@ nothing. Retransmissions that are lost again are found in the same way. Chapter 
 
 from __future__ import annotations
 
-from labstack.core.seq import seq_le, seq_lt
+from collections import deque
+
+from labstack.core.seq import seq_le, seq_lt, seq_sub
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import LossEvent
+from labstack.transport.tcp.hindsight import Hindsight
 from labstack.transport.tcp.recovery import Found
-from labstack.transport.tcp.scoreboard import UNDER_WAY, Ack, Scoreboard, Sent
+from labstack.transport.tcp.scoreboard import LOST, UNDER_WAY, Ack, Scoreboard, Sent
 from labstack.transport.tcp.timestamps import TICK
 
 PERSISTENCE = 16
@@ -41,6 +44,7 @@ class Rack(Scoreboard):
         self._multiplier = 1
         self._persistence = 0
         self._round_ends: int | None = None  # RACK.dsack_round
+        self._hindsight = Hindsight()
 
     # --- an acknowledgement: RFC 8985 §6.2, steps 1 to 5
     def on_ack(self, ack: Ack) -> Found:
@@ -48,6 +52,9 @@ class Rack(Scoreboard):
         if not self._arrived:
             self._before_gap = in_flight
         newly = self._deliver(ack.number, ack.blocks)
+        self.spurious = self._hindsight.shows(ack, newly)
+        if self.spurious:
+            self._take_back()
         if ack.tells_twice:
             self._widen(ack.number)
         # While a gap is open, the window does not grow (RFC 5681 §3.2, RFC 3042).
@@ -122,6 +129,7 @@ class Rack(Scoreboard):
         self.reason = rules.FAST_RETRANSMIT if enough else rules.SENT_LATER_ARRIVED
         self.in_recovery = True
         self._recover = self._sent[-1].end
+        self._hindsight.begin(self._recover)
         return LossEvent(now, lost, self._before_gap)
 
     def _end_recovery(self) -> None:
@@ -130,6 +138,27 @@ class Rack(Scoreboard):
         self._persistence -= 1
         if self._persistence <= 0:
             self._multiplier = 1
+
+    def _take_back(self) -> None:
+        """Nothing was lost, but late or overtaken: what has not been sent again is under way, as before."""
+        self.reordering_seen = self.reordering_seen or not self.after_timeout
+        self.in_recovery = self.after_timeout = False
+        self._recover = None
+        for sent in self._sent:
+            if sent.fate is LOST:
+                sent.fate = UNDER_WAY
+                self._lost_bytes -= seq_sub(sent.end, sent.seq)
+        under_way = (sent for sent in self._sent if sent.fate is UNDER_WAY)
+        self._by_time = deque(sorted(under_way, key=lambda sent: sent.number))
+
+    def _send_again(self, seq: int, end: int, now: int) -> int:
+        self._hindsight.sent_again(seq, now)
+        return super()._send_again(seq, end, now)
+
+    def on_timeout(self, now: int) -> LossEvent:
+        event = super().on_timeout(now)
+        self._hindsight.begin(self._recover, max((s.number for s in self._sent if s.fate is LOST), default=0))
+        return event
 
     def on_reordering_timeout(self, now: int) -> LossEvent | None:
         lost = self._detect(now)

@@ -39,6 +39,8 @@ class Recovery(Protocol):
     """Bytes sent and not acknowledged: FlightSize."""
     reason: Rule
     """Why the stretch that `next_lost` names is taken for lost."""
+    spurious: bool
+    """The last acknowledgement shows that the last time-out, or the last episode, was for nothing."""
     reordering_deadline: int | None
     """When `on_reordering_timeout` is to be called: something may be lost, or only be late."""
 

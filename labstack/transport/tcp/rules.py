@@ -101,6 +101,7 @@ AFTER_FIN = Rule("tcp.after_fin", "bytes behind the peer's FIN", "RFC 9293 §3.1
 NO_WAY = Rule("tcp.no_way", "the network layer has no way to the peer now")
 
 # What observers follow
+SPURIOUS = Rule("tcp.spurious", "what was sent again was not lost: the window is as before", "RFC 5682 §3.1")
 PROBE_REPAIRED = Rule("tcp.probe_repaired", "the probe itself has repaired a loss", "RFC 8985 §7.4")
 STATE = Rule("tcp.state", "the connection changes its state", "RFC 9293 §3.3.2")
 WINDOW = Rule("tcp.window", "the windows, and what is under way", "RFC 5681 §2")

@@ -93,6 +93,7 @@ class Scoreboard:
         self.outstanding = 0
         self.in_recovery = False
         self.after_timeout = False
+        self.spurious = False
         self.reordering_deadline: int | None = None
         self.reason = rules.RETRANSMIT
         self.min_rtt: int | None = None

@@ -110,9 +110,8 @@ class Segmentation:
     @property
     def unsent(self) -> int:
         """Bytes written and never sent, and the FIN."""
-        return max(seq_sub(self._end, self.snd_nxt), 0) + (
-            self._finishing and seq_le(self.snd_nxt, self._end)
-        )
+        waiting = seq_sub(self._end, self.snd_nxt)
+        return waiting + self._finishing if waiting >= 0 else 0
 
     def write(self, data: Buffer) -> int:
         size = max(min(len(data), self.free), 0)

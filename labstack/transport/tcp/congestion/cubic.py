@@ -53,9 +53,7 @@ class Cubic:
         self._rtt = 0
         self._heard_at = 0
         self._after_timeout = False
-        self._before: tuple[int, int, Curve, HyStart | None] = (
-            initial_window, INFINITE, self.curve, self.hystart,
-        )  # fmt: skip
+        self._before: tuple[int, int, Curve, HyStart | None] = self.cwnd, self.ssthresh, self.curve, None
 
     @property
     def phase(self) -> str:

@@ -26,7 +26,7 @@ class Reno:
         self.pacing_rate: int | None = None
         self._limit = 2 * mss
         self._acked = 0
-        self._before = (initial_window, INFINITE)
+        self._before = self.cwnd, self.ssthresh, self._limit, self._acked
 
     def on_ack(self, sample: AckSample) -> None:
         # A window that is not used proves nothing: it does not grow (RFC 7661 §3).
@@ -42,26 +42,25 @@ class Reno:
             self.cwnd += self.mss
 
     def on_loss(self, event: LossEvent) -> None:
-        self._before = (self.cwnd, self.ssthresh)
-        self.ssthresh = self._half(event)
+        self._cut(event)
         self.cwnd = self.ssthresh
-        self._acked = 0
 
     def on_timeout(self, event: LossEvent) -> None:
-        self._before = (self.cwnd, self.ssthresh)
-        self.ssthresh = self._half(event)
+        self._cut(event)
         self.cwnd = self.mss
-        self._acked = 0
         self._limit = self.mss  # L = 1 after a time-out (RFC 3465 §2.3)
 
     def on_ecn(self, event: LossEvent) -> None:
         self.on_loss(event)
 
-    def _half(self, event: LossEvent) -> int:
-        # Of FlightSize and not of cwnd, which may never have been filled (RFC 5681 §3.1, equation 4). But
-        # when one recovery follows another, FlightSize counts what was received behind gaps, and is larger.
-        return max(min(event.in_flight, self.cwnd) // 2, 2 * self.mss)
-
     def on_spurious(self) -> None:
-        cwnd, self.ssthresh = self._before
+        cwnd, self.ssthresh, self._limit, self._acked = self._before
         self.cwnd = max(self.cwnd, cwnd)
+
+    def _cut(self, event: LossEvent) -> None:
+        self._before = self.cwnd, self.ssthresh, self._limit, self._acked
+        # Half of FlightSize and not of cwnd, which may never have been filled (RFC 5681 §3.1, equation 4).
+        # But when one recovery follows another, FlightSize counts what was received behind gaps, and is
+        # larger.
+        self.ssthresh = max(min(event.in_flight, self.cwnd) // 2, 2 * self.mss)
+        self._acked = 0

@@ -1,0 +1,69 @@
+"""Proportional rate reduction (RFC 9937): half of the window, and no silence on the way there."""
+
+from itertools import pairwise
+
+import pytest
+
+from labstack import Network, data_segment
+from labstack.transport.tcp.prr import ProportionalRate
+from tests.scene import MS, Tape, connected, pair, pattern, read_all
+
+MSS = 1460
+
+
+def test_of_what_arrives_half_is_sent():
+    """Twenty segments under way, one lost, a window of ten to come: every second acknowledgement lets a
+    segment out (RFC 9937 §7, the first example)."""
+    reducing, in_flight, out = ProportionalRate(20 * MSS, 10 * MSS), 19, []
+    for _ in range(19):  # nineteen segments behind the lost one arrive
+        in_flight -= 1
+        reducing.on_ack(MSS, in_flight * MSS, False, MSS)
+        room = reducing.cwnd // MSS - in_flight
+        out.append(room)
+        reducing.sent(room * MSS)
+        in_flight += room
+    assert out[0] == 1, "the repair, at once"
+    assert sum(out) == 10 and max(out) == 1 and in_flight == 10
+    leave = [k for k, segments in enumerate(out) if segments]
+    assert {later - earlier for earlier, later in pairwise(leave)} <= {1, 2, 3}, "evenly, but for odd bytes"
+
+
+def test_when_too_much_is_lost_as_much_is_sent_as_arrives():
+    """Fifteen of twenty lost: four are under way, far below the new window. Each that arrives lets one out,
+    and one more where the acknowledgement moves on and shows no new loss (SafeACK): slow start."""
+    reducing = ProportionalRate(20 * MSS, 10 * MSS)
+    reducing.on_ack(MSS, 4 * MSS, False, MSS)
+    assert reducing.cwnd == 5 * MSS
+    reducing.sent(MSS)
+    reducing.on_ack(MSS, 4 * MSS, True, MSS)
+    assert reducing.cwnd == 6 * MSS
+    reducing.on_ack(30 * MSS, 4 * MSS, True, MSS)
+    assert reducing.cwnd == 10 * MSS, "never beyond the new window"
+
+
+@pytest.mark.feature("TCP", "While a loss is repaired, the window shrinks with what arrives: no silence (PRR)")
+@pytest.mark.parametrize(("congestion", "left"), [("reno", 0.5), ("cubic", 0.7)])
+def test_no_silence_after_a_cut(congestion, left):
+    """A path of 20 segments' round trip at 12 ms a segment, kept full. After the loss new segments go on
+    leaving, at the share of the rate that the new window is of the old one."""
+    with Network(seed=1) as net:
+        a, b, line = pair(net, wire={"delay": "60 ms", "rate": "2 Mbit/s", "queue": "1 MiB"},
+            a={"congestion": congestion})  # fmt: skip
+        s, t = connected(net, a, b)
+        tape = Tape(net)
+        reader = b.spawn(read_all, t)
+        line.drop(data_segment(60))
+        s.sendall(pattern(200 * MSS))
+        s.close()
+        assert reader.join() == pattern(200 * MSS)
+    phases = [(event.time, event.fields["phase"]) for event in tape.named("tcp.phase", a)]
+    begin = next(at for at, phase in phases if phase == "recovery")
+    end = next(at for at, phase in phases if at > begin)
+    [window] = {event.fields["ssthresh"] for event in tape.named("tcp.window", a) if begin < event.time < end}
+    before = max(event.fields["in_flight"] for event in tape.named("tcp.window", a) if event.time < begin)
+    assert left - 0.1 < window / before < left + 0.1
+    sent = [event.time for event in tape.named("tcp.data", a) if begin <= event.time < end]
+    # Acknowledgements come 6 ms apart, for a segment each: the share of them that the new window is.
+    assert max(later - earlier for earlier, later in pairwise(sent)) < 20 * MS
+    after = next(event for event in tape.named("tcp.window", a) if event.time >= end)
+    assert abs(after.fields["in_flight"] - window) <= 2 * MSS
