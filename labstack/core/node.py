@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
-from labstack.core.clock import Clock
+from labstack.core.clock import Alarm, Clock
 from labstack.core.events import Counters, Events, Rule, Value
 from labstack.core.randomness import Stream, stream
 
@@ -38,8 +38,16 @@ class Node:
         self.counters = Counters()
         self.random = random or (lambda purpose: stream(0, name, purpose))
 
-    def drop(self, rule: Rule, **fields: Value) -> None:
-        """Something is thrown away: count it under the rule's name, and say so to whoever listens."""
+    def alarm(self, rule: Rule, fn: Callable[[], None]) -> Alarm:
+        """A timer of this machine's, that obeys the rule."""
+        return Alarm(self.clock, self.events, rule, fn)
+
+    def note(self, rule: Rule, **fields: Value) -> None:
+        """A rule was obeyed: count it under its name, and say so to whoever listens."""
         self.counters.add(rule.name)
         if self.events:
             self.events.emit(rule, **fields)
+
+    def drop(self, rule: Rule, **fields: Value) -> None:
+        """Something is thrown away, for this reason."""
+        self.note(rule, **fields)

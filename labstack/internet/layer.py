@@ -6,7 +6,10 @@ alike.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Protocol
 
 from labstack.core.addresses import IPAddress
@@ -24,6 +27,23 @@ class Trouble(Enum):
     TOO_BIG = "it is larger than a link on the way carries, and must not be cut"
     TTL_EXCEEDED = "it passed more routers than its time to live allows"
     BAD_HEADER = "a machine on the way cannot make sense of its header"
+
+
+ERRNO: Mapping[Trouble, int] = MappingProxyType(
+    {
+        Trouble.PORT_UNREACHABLE: errno.ECONNREFUSED,
+        Trouble.PROTOCOL_UNREACHABLE: errno.ENOPROTOOPT,
+        Trouble.HOST_UNREACHABLE: errno.EHOSTUNREACH,
+        Trouble.NET_UNREACHABLE: errno.ENETUNREACH,
+        Trouble.PROHIBITED: errno.EHOSTUNREACH,
+        Trouble.TOO_BIG: errno.EMSGSIZE,
+        Trouble.TTL_EXCEEDED: errno.EHOSTUNREACH,
+        Trouble.BAD_HEADER: errno.EPROTO,
+    }
+)
+"""What a program hears of it, as on Linux."""
+PASSING = frozenset({Trouble.TTL_EXCEEDED, Trouble.BAD_HEADER})
+"""What may be over when the next datagram is sent."""
 
 
 class Transport(Protocol):

@@ -135,7 +135,7 @@ class Arp:
         if question is None:
             if len(self._questions) >= QUESTIONS:
                 self._give_up(next(iter(self._questions)), TOO_MANY)
-            alarm = Alarm(self.node.clock, self.node.events, SILENCE, lambda: self._ask(next_hop))
+            alarm = self.node.alarm(SILENCE, lambda: self._ask(next_hop))
             question = self._questions[next_hop] = _Question(alarm)
         question.waiting.append((header, bytes(payload), segment_size))
         if len(question.waiting) > QUEUE:

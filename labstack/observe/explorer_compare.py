@@ -109,9 +109,13 @@ class Comparison(Question):
 def _run(experiment: Experiment, values: dict[str, Any], seed: int) -> Trace:
     run = Run(experiment, values, seed).start()
     told = False
-    while not run.wait(LONG):
-        print(f"\r{_named(values)}: {run.progress}", end="", file=sys.stderr, flush=True)
-        told = True
+    try:
+        while not run.wait(LONG):
+            print(f"\r{_named(values)}: {run.progress}", end="", file=sys.stderr, flush=True)
+            told = True
+    except KeyboardInterrupt:
+        run.stop()  # it may have come between two waits
+        raise
     if told:
         print(file=sys.stderr)
     if run.error is not None:

@@ -221,7 +221,7 @@ def path_of(trace: Trace, flow: Flow) -> StateDiagram:
     moves = [
         Move(
             (event.time - trace.origin) / SECOND,
-            State(event.fields["before"]), Input(event.fields["why"]), State(event.fields["after"]),
+            State(str(event.fields["before"])), Input(event.fields["why"]), State(str(event.fields["after"])),
         )
         for event in mine
     ]  # fmt: skip

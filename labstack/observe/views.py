@@ -71,7 +71,7 @@ def _listeners(host: Host) -> list[tuple[str, ...]]:
     return [
         ("tcp", "LISTEN", str(len(each.ready)), str(each.backlog), _place(each.local), "0.0.0.0:*")
         for first in sorted(host.tcp.listeners.values(), key=lambda each: each.local[1])
-        for each in (first, *first.others)
+        for each in first.group
     ]
 
 

@@ -20,10 +20,10 @@ from labstack.core.clock import Waiters
 from labstack.core.events import Rule
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import IPv4 as IPv4Header
-from labstack.internet.layer import Trouble
+from labstack.internet.layer import ERRNO, Trouble
 from labstack.sockets.options import c_int
 from labstack.sockets.socket import LOOPBACK, MSG_OOB, MSG_PEEK, MSG_TRUNC, Address, Socket, error
-from labstack.transport.udp import ERRNO, OVERHEAD, QUEUE
+from labstack.transport.udp import OVERHEAD, QUEUE
 
 if TYPE_CHECKING:
     from labstack.sockets.stack import Stack

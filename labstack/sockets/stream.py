@@ -33,10 +33,10 @@ from labstack.sockets.socket import (
 )
 from labstack.transport.ports import Binding
 from labstack.transport.tcp.config import TcpConfig
-from labstack.transport.tcp.congestion.names import CONTROLS, name_of
+from labstack.transport.tcp.congestion.names import CONTROLS, by_name
 from labstack.transport.tcp.connection import Connection
 from labstack.transport.tcp.listener import Listener
-from labstack.transport.tcp.states import CAN_RECEIVE, CAN_SEND, State
+from labstack.transport.tcp.states import State
 
 if TYPE_CHECKING:
     from labstack.sockets.stack import Stack
@@ -187,7 +187,9 @@ class StreamSocket(Socket):
             case "SO_LINGER":
                 return self._settings.get(name, NO_LINGER)
             case "TCP_CONGESTION":
-                return name_of(config.congestion).encode().ljust(16, b"\0")
+                made_by = by_name(config.congestion)
+                own = getattr(made_by, "__name__", type(made_by).__name__).lower()
+                return own.encode().ljust(16, b"\0")
             case "TCP_INFO":
                 return self.info().pack()
             case "IP_MTU":
@@ -320,7 +322,7 @@ class StreamSocket(Socket):
             raise error(errno.EOPNOTSUPP)
 
         def write() -> int:
-            if at and (connection.error or connection.state not in CAN_SEND):
+            if at and (connection.error or not connection.state.can_send):
                 return 0  # the next call hears of it; what was taken is told first
             self._raise_error()
             self._call("send", length=len(view) - at)
@@ -414,7 +416,7 @@ class StreamSocket(Socket):
         def ready() -> bool:
             if self._read_shut or receiver.available >= least:
                 return True
-            return connection.can_read() and (least == 1 or connection.state not in CAN_RECEIVE)
+            return connection.can_read() and (least == 1 or not connection.state.can_receive)
 
         def act() -> T:
             if not receiver.available:

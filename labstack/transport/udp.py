@@ -19,7 +19,7 @@ from labstack.headers import udp as header_of
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import PROTO_UDP
 from labstack.headers.udp import UDP as Header
-from labstack.internet.layer import NetworkLayer, Trouble
+from labstack.internet.layer import ERRNO, PASSING, NetworkLayer, Trouble
 from labstack.transport.ports import apart, pick_ephemeral
 
 NO_PORT = Rule("udp.no_port", "no program on this host has that port", "RFC 1122 §4.1.3.1")
@@ -37,19 +37,6 @@ MAX_PAYLOAD = 65507
 QUEUE = 212_992
 """Bytes that may wait for a program to read them, 64 a datagram counted for its bookkeeping."""
 OVERHEAD = 64
-
-ERRNO = {
-    Trouble.PORT_UNREACHABLE: errno.ECONNREFUSED,
-    Trouble.PROTOCOL_UNREACHABLE: errno.ENOPROTOOPT,
-    Trouble.HOST_UNREACHABLE: errno.EHOSTUNREACH,
-    Trouble.NET_UNREACHABLE: errno.ENETUNREACH,
-    Trouble.PROHIBITED: errno.EACCES,
-    Trouble.TOO_BIG: errno.EMSGSIZE,
-    Trouble.TTL_EXCEEDED: errno.EHOSTUNREACH,
-    Trouble.BAD_HEADER: errno.EPROTO,
-}
-_PASSING = {Trouble.TTL_EXCEEDED, Trouble.BAD_HEADER}
-"""What may be over when the next datagram is sent: told to those only that ask for all."""
 
 Address = tuple[IPAddress, int]
 
@@ -193,7 +180,7 @@ class Udp:
             return
         for endpoint in self.endpoints.get(header.src_port, ()):
             connected = endpoint.peer == (dst, header.dst_port)
-            if endpoint.hears_all or (connected and kind not in _PASSING):
+            if endpoint.hears_all or (connected and kind not in PASSING):
                 endpoint.error = ERRNO[kind]
                 endpoint.readable.wake()
                 return

@@ -41,7 +41,9 @@ def test_when_too_much_is_lost_as_much_is_sent_as_arrives():
     assert reducing.cwnd == 10 * MSS, "never beyond the new window"
 
 
-@pytest.mark.feature("TCP", "While a loss is repaired, the window shrinks with what arrives: no silence (PRR)")
+@pytest.mark.feature(
+    "TCP", "While a loss is repaired, the window shrinks with what arrives: no silence (PRR)"
+)
 @pytest.mark.parametrize(("congestion", "left"), [("reno", 0.5), ("cubic", 0.7)])
 def test_no_silence_after_a_cut(congestion, left):
     """A path of 20 segments' round trip at 12 ms a segment, kept full. After the loss new segments go on

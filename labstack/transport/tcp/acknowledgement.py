@@ -25,12 +25,11 @@ class Acknowledgement:
     """What one connection owes its peer. `send(why)` sends a segment that says only what has arrived."""
 
     def __init__(self, node: Node, config: TcpConfig, send: Callable[[Rule], None]) -> None:
-        clock, events = node.clock, node.events
-        self._clock = clock
+        self._clock = node.clock
         self.config = config
         self._send = send
-        self._delayed = Alarm(clock, events, rules.DELAYED_ACK, self._acknowledge)
-        self._second_segment = Alarm(clock, events, rules.SECOND_SEGMENT, self._acknowledge)
+        self._delayed = node.alarm(rules.DELAYED_ACK, self._acknowledge)
+        self._second_segment = node.alarm(rules.SECOND_SEGMENT, self._acknowledge)
         self._challenged_at = -CHALLENGES
 
     @property

@@ -6,17 +6,10 @@ net.host("a", "10.0.0.1/24", tcp=TcpConfig.linux(receive_buffer=65536))
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, TypedDict
+from typing import Any, Literal, Self
 
 from labstack.core.units import MILLISECOND, SECOND
 from labstack.transport.tcp.congestion.names import Make, by_name
-
-
-class Marks(TypedDict):
-    """What datagrams carry besides, for `NetworkLayer.send`."""
-
-    ttl: int
-    dscp: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,11 +97,6 @@ class TcpConfig:
 
     def __post_init__(self) -> None:
         by_name(self.congestion)  # a name that nobody has is an error here, not at the first connection
-
-    @property
-    def marks(self) -> Marks:
-        """What its datagrams carry besides."""
-        return {"ttl": self.ttl, "dscp": self.dscp}
 
     @classmethod
     def rfc(cls, **changes: Any) -> Self:

@@ -30,23 +30,11 @@ from labstack.transport.tcp.handshake import Handshake
 from labstack.transport.tcp.keepalive import Keepalive
 from labstack.transport.tcp.receiver import MAX_FIELD, Acknowledge
 from labstack.transport.tcp.sender import Segment
-from labstack.transport.tcp.states import (
-    CAN_RECEIVE,
-    CAN_SEND,
-    CLOSING,
-    HAS_FLIGHT,
-    SYNCHRONIZED,
-    TRANSITIONS,
-    Input,
-    Reset,
-    State,
-)
+from labstack.transport.tcp.states import CLOSING, TRANSITIONS, Input, Reset, State
 from labstack.transport.tcp.transmitter import Transmitter
 
-AFTER_RESET = {
-    State.SYN_RECEIVED: errno.ECONNREFUSED, State.CLOSING: 0, State.LAST_ACK: 0, State.TIME_WAIT: 0,
-    State.CLOSE_WAIT: errno.EPIPE,
-}  # fmt: skip
+AFTER_RESET = {State.SYN_RECEIVED: errno.ECONNREFUSED, State.CLOSE_WAIT: errno.EPIPE} | dict.fromkeys(
+    (State.CLOSING, State.LAST_ACK, State.TIME_WAIT), 0)  # fmt: skip
 """What the program hears of a reset, where it is not ECONNRESET. In CLOSE-WAIT, as on Linux, that the peer
 did not want what came after its FIN."""
 
@@ -73,7 +61,7 @@ class Connection:
         self.readable = Waiters()
         self.low_water = 1  # who waits to read is woken when so many bytes are there, or at the end
         self.writable = Waiters()
-        self.transmitter = Transmitter(node, network, local, peer, config.marks)
+        self.transmitter = Transmitter(node, network, local, peer, config)
         self.receiver = parts.receiver(config)
         self._closing = parts.closing(config)
         self.names = self.transmitter.names
@@ -86,11 +74,10 @@ class Connection:
             self.flight.rtt, self.ecn, iss, lambda: self._finish(errno.ETIMEDOUT))  # fmt: skip
         self._max_window = 0  # the largest that the peer has ever allowed, in bytes
         self._shut_early = False
-        clock, events = node.clock, node.events
         self._acknowledgement = Acknowledgement(node, config, self._send_ack)
-        self._last_wait = Alarm(clock, events, rules.TIME_WAIT_OVER, self._on_last_wait_over)
+        self._last_wait = node.alarm(rules.TIME_WAIT_OVER, self._on_last_wait_over)
         self._keepalive = Keepalive(
-            node, config, self._probe_peer, self._on_dead_peer, lambda: not self.flight.is_idle)  # fmt: skip
+            node, config, self._probe_peer, self._on_dead_peer, lambda: bool(self.flight.timers))  # fmt: skip
 
     # --- what the program asks: RFC 9293 §3.10.1 to §3.10.6
     def open(self) -> None:
@@ -98,10 +85,10 @@ class Connection:
         self._move(Input.ACTIVE_OPEN)
         try:
             self.flight.offload = self.handshake.look_at_the_way()
-            self.handshake.send_syn(rules.ACTIVE_OPEN)
         except OSError:
             self._finish(0)
             raise
+        self.handshake.send_syn(rules.ACTIVE_OPEN)
 
     def accept_syn(self, header: Header) -> None:
         """A listener got this SYN: answer it. Raises OSError when there is no way to the peer."""
@@ -120,11 +107,11 @@ class Connection:
 
     def configure(self, config: TcpConfig) -> None:
         """The program changes constants of a connection that is there: Nagle, keepalive, buffers and more."""
-        self.config = self._acknowledgement.config = config
-        self.flight.configure(config)
-        self.receiver.limit, self.transmitter.marks = config.receive_buffer, config.marks
+        self.config = self._acknowledgement.config = self.transmitter.config = config
         self._keepalive.config = config
-        if self.state in SYNCHRONIZED:
+        self.flight.configure(config)
+        self.receiver.limit = config.receive_buffer
+        if self.state.synchronized:
             self._keepalive.start()
 
     @property
@@ -155,18 +142,18 @@ class Connection:
 
     def can_read(self) -> bool:
         """`read` would not have to wait: there are bytes, or the end, or an error."""
-        return self.receiver.available > 0 or (self.state not in CAN_RECEIVE and not self.opening)
+        return self.receiver.available > 0 or (not self.state.can_receive and not self.opening)
 
     def has_room(self) -> bool:
         """`write` would take at least a byte, or raise."""
-        return self.flight.sender.free > 0 or (self.state not in CAN_SEND and not self.opening)
+        return self.flight.sender.free > 0 or (not self.state.can_send and not self.opening)
 
     def can_write(self) -> bool:
         """It is worth waking a program that waits to write: a third of the buffer is free, as on Linux. One
         that is woken for every few bytes gets nothing else done."""
         if self.opening:
             return False
-        return self.flight.sender.free * 3 >= self.config.send_buffer or self.state not in CAN_SEND
+        return self.flight.sender.free * 3 >= self.config.send_buffer or not self.state.can_send
 
     def read(self, size: int, peek: bool = False) -> bytes:
         """Up to `size` bytes that have arrived in order; b"" when there are none (see `can_read`)."""
@@ -185,7 +172,7 @@ class Connection:
 
     def _consume(self, size: int) -> None:
         self.receiver.consume(size)
-        if self.state in CAN_RECEIVE and self.receiver.wants_update():
+        if self.state.can_receive and self.receiver.wants_update():
             self._send_ack(rules.WINDOW_UPDATE)
 
     def write(self, data: Buffer) -> int:
@@ -193,10 +180,10 @@ class Connection:
 
         Raises BrokenPipeError when the program, or the peer by a reset, has closed this direction.
         """
-        if (self.state not in CAN_SEND and not self.opening) or self._shut_early:
+        if (not self.state.can_send and not self.opening) or self._shut_early:
             raise BrokenPipeError(errno.EPIPE, "the connection is closed for writing")
         taken = self.flight.sender.write(data)
-        if self.state in CAN_SEND:
+        if self.state.can_send:
             self.flight.output(rules.DATA)
         return taken
 
@@ -207,7 +194,7 @@ class Connection:
         elif self.state is State.SYN_RECEIVED:
             self._shut_early = True
             self.flight.sender.finish()
-        elif self.state in CAN_SEND:
+        elif self.state.can_send:
             self._move(Input.CLOSE)
             self.flight.sender.finish()
             self.flight.output(rules.CLOSE)
@@ -218,7 +205,7 @@ class Connection:
         if self.orphan:
             return
         self.orphan = self.flight.orphan = True
-        if self.receiver.available and self.state in SYNCHRONIZED:
+        if self.receiver.available and self.state.synchronized:
             self.abort()
             return
         self.shutdown()
@@ -229,7 +216,7 @@ class Connection:
         """End at once, and tell the peer by a reset."""
         if self.state is State.SYN_RECEIVED:
             self._reset(seq_add(self.iss, 1), self.receiver.rcv_nxt, rules.ABORT)
-        elif self.state in SYNCHRONIZED and self.state is not State.TIME_WAIT:
+        elif self.state.synchronized and self.state is not State.TIME_WAIT:
             self._reset(self.flight.sender.snd_nxt, self.receiver.rcv_nxt, rules.ABORT)
         self._finish(0)
 
@@ -277,11 +264,11 @@ class Connection:
             return
         # Sixth, the URG bit: not used here. Seventh, process the segment's text; eighth, check the FIN bit.
         if size or flags & FIN:
-            if self.state in CAN_RECEIVE:
+            if self.state.can_receive:
                 self._process_text(header.seq, data, flags & FIN != 0)
             else:
                 self.node.drop(rules.AFTER_FIN, **self.names)
-        if self.state in HAS_FLIGHT:
+        if self.state.has_flight:
             self.flight.output_after_ack()
 
     def _is_next(self, header: Header, flags: int) -> bool:
@@ -338,7 +325,7 @@ class Connection:
             self._send_ack(rules.OLD_OR_EARLY)
         else:
             self._acknowledgement.challenge(rules.OLD_OR_EARLY)
-        if self.state in HAS_FLIGHT:
+        if self.state.has_flight:
             self.flight.output(rules.DATA)
 
     def _on_old_syn(self, header: Header) -> None:
@@ -350,7 +337,7 @@ class Connection:
             self._process_ack(header, 1)
         else:
             self.ecn.read_syn(header.flags)  # one that comes again may ask for less
-            self.handshake.try_again(rules.SYN_AGAIN)
+            self.handshake.send_syn(rules.SYN_AGAIN)
 
     def _receive_in_syn_sent(self, header: Header, data: Buffer) -> None:
         """RFC 9293 §3.10.7.3."""
@@ -374,7 +361,7 @@ class Connection:
             self._send_ack(rules.HANDSHAKE_DONE)
             if len(data) or flags & FIN:
                 self._process_text(seq_add(header.seq, 1), data, flags & FIN != 0)
-            if self.state in HAS_FLIGHT:
+            if self.state.has_flight:
                 self.flight.output(rules.DATA)
         else:
             # Both ends connect at the same time: answer the SYN, and keep the own number.
@@ -417,14 +404,14 @@ class Connection:
         acked = flight.acknowledged(header.seq, ack, window, bare, besides)
         if acked and self.writable and self.can_write():
             self.writable.wake()
-        return self.state in CAN_SEND or self._after_own_fin()
+        return self.state.can_send or self._after_own_fin()
 
     def _after_own_fin(self) -> bool:
         """In the states behind our FIN: has it been acknowledged? False when the connection is over."""
         sender = self.flight.sender
         if sender.unsent or sender.snd_una != sender.snd_nxt:
             return True
-        if self.state in HAS_FLIGHT:
+        if self.state.has_flight:
             self._move(Input.ACK_OF_FIN)
             if self.state is State.FIN_WAIT_2 and self.orphan:
                 self._last_wait.set(self.node.clock.now + self.config.fin_wait_2)
@@ -509,11 +496,11 @@ class Connection:
         ack = receiver.rcv_nxt
         options = self.agreed.for_segment(ack, receiver.blocks, len(data))
         flags |= self.ecn.echo
-        self.transmitter.try_to_send(flags, seq, ack, window, why, data, options, segment_size, ecn)
+        self.transmitter.send(flags, seq, ack, window, why, data, options, segment_size, ecn)
 
     def _reset(self, seq: int, ack: int | None, why: Rule) -> None:
         options = self.agreed.for_segment(ack or 0, (), 0)
-        self.transmitter.try_to_send(RST if ack is None else RST | ACK, seq, ack or 0, 0, why, b"", options)
+        self.transmitter.send(RST if ack is None else RST | ACK, seq, ack or 0, 0, why, b"", options)
 
     # --- the end
     def _wait_twice_msl(self) -> None:

@@ -13,7 +13,6 @@ not be told (§6.1.4 to §6.1.6). Chapter 23 of the book.
 
 from __future__ import annotations
 
-from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.seq import seq_le
 from labstack.headers.ipv4 import CE, ECT_0
@@ -63,7 +62,7 @@ class Ecn:
             self.echo = 0
         if ecn == CE and size and not self.echo:
             self.echo = ECE
-            self._note(rules.CONGESTION_MARK)
+            self._node.note(rules.CONGESTION_MARK, **self._names)
 
     # --- sending: §6.1.2
     def asks_to_slow_down(self, flags: int, ack: int, snd_nxt: int) -> bool:
@@ -73,7 +72,7 @@ class Ecn:
         if not flags & ECE or self._until is not None:
             return False
         self.reduced(snd_nxt)
-        self._note(rules.SLOW_DOWN)
+        self._node.note(rules.SLOW_DOWN, **self._names)
         return True
 
     def reduced(self, snd_nxt: int) -> None:
@@ -81,11 +80,6 @@ class Ecn:
         it, up to `snd_nxt`, is no reason for another cut."""
         if self.agreed:
             self._reduced, self._until = True, snd_nxt
-
-    def _note(self, rule: Rule) -> None:
-        self._node.counters.add(rule.name)
-        if self._node.events:
-            self._node.events.emit(rule, **self._names)
 
     def for_data(self) -> tuple[int, int]:
         """TCP's flags, and the IP header's code point, for a segment of new data."""

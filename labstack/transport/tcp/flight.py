@@ -85,15 +85,14 @@ class Flight:
         self.app_limited = False
         """The program has no more to send, and nothing else holds the sender back."""
         self._phase = ""
-        self._retransmission = Alarm(node.clock, node.events, rules.RETRANSMISSION_TIMEOUT, self._on_timeout)
-        self._reordering = Alarm(
-            node.clock, node.events, rules.REORDERING_TIMEOUT, self._on_reordering_timeout)  # fmt: skip
-        self._probe = Alarm(node.clock, node.events, rules.PROBE_TIMEOUT, self._on_probe_timeout)
+        self._retransmission = node.alarm(rules.RETRANSMISSION_TIMEOUT, self._on_timeout)
+        self._reordering = node.alarm(rules.REORDERING_TIMEOUT, self._on_reordering_timeout)
+        self._probe = node.alarm(rules.PROBE_TIMEOUT, self._on_probe_timeout)
         self._tlp = TailLossProbe(config)
         self._newest = 0  # where the last new segment begins
         self._pacer = Pacer(node, self._go_on)
-        self._persist = Alarm(node.clock, node.events, rules.PERSIST_TIMEOUT, self._on_persist)
-        self._batch = Alarm(node.clock, node.events, rules.BATCH, self._go_on)
+        self._persist = node.alarm(rules.PERSIST_TIMEOUT, self._on_persist)
+        self._batch = node.alarm(rules.BATCH, self._go_on)
 
     def start(self, iss: int, mss: int, syn_lost: bool, sack: bool) -> None:
         """The handshake is through: bytes may flow, numbered from `iss` + 1, `mss` of them a segment; with
@@ -162,7 +161,7 @@ class Flight:
                 self.rtt.sample(sample.rtt)
             self.congestion.on_ack(sample)
         if recovery.spurious and self._undoable:
-            self._note(rules.SPURIOUS)
+            self.node.note(rules.SPURIOUS, **self._names)
             self.congestion.on_spurious()
             self._undoable = False
         if loss is not None:
@@ -175,7 +174,7 @@ class Flight:
             self._retransmit(recovery.reason)
         if self._tlp.under_way and self._tlp.on_ack(ack) and not recovery.in_recovery:
             # The probe was the repair of the only loss: for the network it is one like any other.
-            self._note(rules.PROBE_REPAIRED)
+            self.node.note(rules.PROBE_REPAIRED, **self._names)
             self.congestion.on_loss(LossEvent(now, self.mss, recovery.in_flight + self.mss))
             self._undoable = False
         if ack.advanced:
@@ -202,11 +201,6 @@ class Flight:
         if self._reducing is not None and self.recovery.in_recovery:
             return self._reducing.cwnd
         return self.congestion.cwnd
-
-    def _note(self, rule: Rule) -> None:
-        self.node.counters.add(rule.name)
-        if self.node.events:
-            self.node.events.emit(rule, **self._names)
 
     def _set_timers(self, now: int) -> None:
         """The reordering timer as recovery wants it, and the probe's, if nothing is known to be missing."""
@@ -384,11 +378,6 @@ class Flight:
         alarms = (self._retransmission, self._reordering, self._probe, self._persist, self._batch,
             self._pacer.alarm)  # fmt: skip
         return [alarm for alarm in alarms if alarm.deadline is not None]
-
-    @property
-    def is_idle(self) -> bool:
-        """Nothing is under way, and nothing waits to be sent."""
-        return self.sender.snd_una == self.sender.snd_nxt and not self.sender.unsent
 
     def _tell(self) -> None:
         events, congestion, recovery = self.node.events, self.congestion, self.recovery

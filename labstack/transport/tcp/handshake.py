@@ -6,15 +6,13 @@ What they carry stands in `agreement`. RFC 9293 §3.5 (opening), §3.8.1 (SYNs a
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 
-from labstack.core.clock import Alarm
 from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.headers.tcp import ACK, SYN, Options
 from labstack.headers.tcp import TCP as Header
-from labstack.internet.layer import Trouble
+from labstack.internet.layer import ERRNO, PASSING, Trouble
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.agreement import Agreement
 from labstack.transport.tcp.config import TcpConfig
@@ -22,14 +20,6 @@ from labstack.transport.tcp.ecn import Ecn
 from labstack.transport.tcp.receiver import MAX_FIELD, Receiver
 from labstack.transport.tcp.rtt import RttEstimator
 from labstack.transport.tcp.transmitter import Transmitter
-
-_ERRNO = {
-    Trouble.PORT_UNREACHABLE: errno.ECONNREFUSED,
-    Trouble.PROTOCOL_UNREACHABLE: errno.ECONNREFUSED,
-    Trouble.PROHIBITED: errno.ECONNREFUSED,
-    Trouble.HOST_UNREACHABLE: errno.EHOSTUNREACH,
-    Trouble.NET_UNREACHABLE: errno.ENETUNREACH,
-}
 
 
 class Handshake:
@@ -39,7 +29,7 @@ class Handshake:
             receiver: Receiver, rtt: RttEstimator, ecn: Ecn, iss: int,
             give_up: Callable[[], None]) -> None:  # fmt: skip
         self.iss = iss
-        self.alarm = Alarm(node.clock, node.events, rules.HANDSHAKE_TIMEOUT, self._on_timeout)
+        self.alarm = node.alarm(rules.HANDSHAKE_TIMEOUT, self._on_timeout)
         self._node = node
         self._config = config
         self._agreed = agreed
@@ -77,11 +67,10 @@ class Handshake:
         """Send SYN and ACK, for the peer's SYN has come."""
         self._flags = SYN | ACK
         self._syns = 0
-        self.try_again(why)
+        self.send_syn(why)
 
     def send_syn(self, why: Rule) -> None:
-        """Send the SYN, for the first time or again; with the peer's SYN seen, it acknowledges that. Raises
-        OSError when there is no way to the peer."""
+        """Send the SYN, for the first time or again; with the peer's SYN seen, it acknowledges that."""
         self._syns += 1
         self._sent_at = self._node.clock.now
         self.alarm.set(self._node.clock.now + self._rtt.rto)
@@ -98,17 +87,11 @@ class Handshake:
         if self._syns == 1:
             self._rtt.sample(self._node.clock.now - self._sent_at)
 
-    def try_again(self, why: Rule) -> None:
-        """Send the SYN; without a way to the peer, it may come back before the next try."""
-        try:
-            self.send_syn(why)
-        except OSError:
-            self._node.drop(rules.NO_WAY, **self._transmitter.names)
-
     def end_by(self, kind: Trouble, seq: int) -> int:
         """The errno with which an ICMP error that quotes the number `seq` ends the attempt; 0 if it does not
         quote our SYN, or may pass (RFC 5927 §4.1)."""
-        return _ERRNO.get(kind, 0) if seq == self.iss else 0
+        passes = kind in PASSING or kind is Trouble.TOO_BIG
+        return ERRNO[kind] if seq == self.iss and not passes else 0
 
     def _on_timeout(self) -> None:
         if self._syns > self._config.syn_retries:
@@ -116,4 +99,4 @@ class Handshake:
             return
         self._rtt.back_off()
         self._node.counters.add(rules.RETRANSMIT.name)
-        self.try_again(rules.RETRANSMIT)
+        self.send_syn(rules.RETRANSMIT)

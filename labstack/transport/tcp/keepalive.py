@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labstack.core.clock import Alarm
 from labstack.core.node import Node
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
@@ -22,7 +21,7 @@ class Keepalive:
     def __init__(self, node: Node, config: TcpConfig, probe: Callable[[], None], give_up: Callable[[], None],
             busy: Callable[[], bool]) -> None:  # fmt: skip
         self.config = config
-        self.alarm = Alarm(node.clock, node.events, rules.KEEPALIVE, self._on_idle)
+        self.alarm = node.alarm(rules.KEEPALIVE, self._on_idle)
         self._clock = node.clock
         self._probe = probe
         self._give_up = give_up

@@ -28,7 +28,7 @@ from labstack.transport.tcp import rules
 from labstack.transport.tcp.agreement import DEFAULT_MSS
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.connection import Connection
-from labstack.transport.tcp.cookies import LIFETIME, PERIOD, SynCookies
+from labstack.transport.tcp.cookies import LIFETIME, PERIOD, FourTuple, SynCookies
 from labstack.transport.tcp.flight import Parts
 from labstack.transport.tcp.listener import Listener
 from labstack.transport.tcp.receiver import MAX_FIELD
@@ -36,8 +36,6 @@ from labstack.transport.tcp.states import State
 
 Place = tuple[IPAddress, int]
 """An address and a port; the address 0.0.0.0 stands for every own one."""
-FourTuple = tuple[IPAddress, int, IPAddress, int]
-"""Own address and port, the peer's address and port."""
 
 
 def find_socket(connections: Mapping[FourTuple, Connection], listeners: Mapping[Place, Listener],
@@ -123,10 +121,10 @@ class Tcp:
             raise OSError(errno.EADDRINUSE, f"another socket listens at TCP port {binding.port}")
         binding.listening = True
         listener = Listener(self, binding, backlog, config or self.config)
-        if first is None:
-            self.listeners[place] = listener
-        else:
-            first.others.append(listener)
+        if first is not None:
+            listener.group = first.group
+            listener.group.append(listener)
+        self.listeners[place] = listener.group[0]
         return listener
 
     # --- up
@@ -163,7 +161,7 @@ class Tcp:
             node.drop(rules.NOT_UNICAST, src=str(src), dst=str(dst))
             return None
         if isinstance(found, Listener):
-            if found.others:
+            if len(found.group) > 1:
                 found = found.share_of(src, header.src_port)
             self._receive_in_listen(found, header, name, data, used)
         else:
@@ -185,25 +183,17 @@ class Tcp:
             used: int | None) -> None:  # fmt: skip
         """RFC 9293 §3.10.7.2: first RST, then ACK, then SYN; nothing else counts. `used`: the sequence
         numbers up to here belong to an earlier connection of that name (§3.6.1)."""
-        flags = header.flags
+        flags = header.flags & (RST | ACK | SYN)
         dst, _, src, _ = name
-        if flags & ACK and not flags & RST:
-            if not flags & SYN and self.node.clock.now < listener.cookies_until:
-                return self._receive_cookie(listener, header, name, data)
-            self.node.drop(rules.NO_SYN, src=str(src), port=header.dst_port)
-            self._refuse(header, src, dst, len(data))
-            return
-        if flags & RST or not flags & SYN:
-            self.node.drop(rules.NO_SYN, src=str(src), port=header.dst_port)
-            return
-        if listener.full and listener.cookies:
-            self._give_cookie(listener, header, name)
-            return
-        if listener.full:
-            self.node.drop(rules.BACKLOG_FULL, src=str(src), port=header.dst_port)
-            return
-        if len(self.connections) >= self.config.max_connections:
-            self.node.drop(rules.TABLE_FULL, src=str(src), port=header.dst_port)
+        if flags == ACK and self.node.clock.now < listener.cookies_until:
+            return self._receive_cookie(listener, header, name, data)
+        if flags == SYN and listener.full and listener.cookies:
+            return self._give_cookie(listener, header, name)
+        if flags != SYN or listener.full or len(self.connections) >= self.config.max_connections:
+            full = rules.BACKLOG_FULL if listener.full else rules.TABLE_FULL
+            self.node.drop(full if flags == SYN else rules.NO_SYN, src=str(src), port=header.dst_port)
+            if flags & ACK:
+                self._refuse(header, src, dst, len(data))
             return
         connection = self._make_half_open(listener, name)
         if used is not None:
@@ -291,19 +281,16 @@ class Tcp:
 
     # --- the table
     def _make(self, name: FourTuple, config: TcpConfig, changed: Callable[[Connection], None]) -> Connection:
-        connection = Connection(self.node, self.network, name[:2], name[2:], config, self.parts,
-            self._initial_number(name), self._clock_offset(name), changed)  # fmt: skip
-        self.connections[name] = connection
+        # Where the clock of its timestamps begins is a secret too (RFC 7323 §7.1).
+        offset = int.from_bytes(self._digest(name)[4:8], "big")
+        connection = self.connections[name] = Connection(self.node, self.network, name[:2], name[2:], config,
+            self.parts, self._initial_number(name), offset, changed)  # fmt: skip
         return connection
 
     def _initial_number(self, name: FourTuple) -> int:
         """ISN = M + F(four-tuple, secret): a clock of 4 µs ticks keeps old segments apart, the secret keeps
         blind attackers guessing (RFC 6528 §3)."""
         return seq_add(int.from_bytes(self._digest(name)[:4], "big"), self.node.clock.now // 4000)
-
-    def _clock_offset(self, name: FourTuple) -> int:
-        """Where the clock of a connection's timestamps begins (RFC 7323 §7.1)."""
-        return int.from_bytes(self._digest(name)[4:8], "big")
 
     def _digest(self, name: FourTuple) -> bytes:
         own, port, peer, peer_port = name
@@ -323,18 +310,16 @@ class Tcp:
                 next(iter(self._time_wait.values())).abort_silently()
 
     def forget_listener(self, listener: Listener) -> None:
-        first = self.listeners.get(listener.local)
-        if first is listener:
+        listener.group.remove(listener)
+        if listener.group:
+            self.listeners[listener.local] = listener.group[0]
+        else:
             del self.listeners[listener.local]
-            if listener.others:
-                following, *others = listener.others
-                self.listeners[listener.local], following.others = following, others
-        elif first is not None and listener in first.others:
-            first.others.remove(listener)
 
     def close(self) -> None:
         """The host goes away: no listener, connection or timer is left. Nothing is sent."""
-        for listener in list(self.listeners.values()):
-            listener.close()
+        for first in list(self.listeners.values()):
+            for listener in list(first.group):
+                listener.close()
         for connection in list(self.connections.values()):
             connection.abort_silently()

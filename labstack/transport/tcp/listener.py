@@ -38,13 +38,13 @@ class Listener:
         self.readable = Waiters()
         self.cookies_until = 0
         """Up to then an ACK may bring back a cookie that this port gave out, in nanoseconds."""
-        self.others: list[Listener] = []
-        """Of the same address and port, by SO_REUSEPORT: they share what comes."""
+        self.group = [self]
+        """All that listen at this address and port, by SO_REUSEPORT: they share what comes, and this list."""
         self._tcp = tcp
 
     def share_of(self, peer: IPAddress, port: int) -> Listener:
-        """Whose the connections from there are: itself, or one of the others; for the same peer the same."""
-        return [self, *self.others][crc32(peer + port.to_bytes(2, "big")) % (1 + len(self.others))]
+        """Whose the connections from there are: one of the group, for the same peer the same."""
+        return self.group[crc32(peer + port.to_bytes(2, "big")) % len(self.group)]
 
     @property
     def full(self) -> bool:

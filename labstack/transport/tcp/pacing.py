@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labstack.core.clock import Alarm
 from labstack.core.node import Node
 from labstack.core.units import SECOND
 from labstack.transport.tcp import rules
@@ -27,7 +26,7 @@ class Pacer:
     """When the next segment of a connection may leave. `send` is called when one may that had to wait."""
 
     def __init__(self, node: Node, send: Callable[[], None]) -> None:
-        self.alarm = Alarm(node.clock, node.events, rules.PACING, send)
+        self.alarm = node.alarm(rules.PACING, send)
         self._clock = node.clock
         self._paid = 0
 

@@ -11,8 +11,7 @@ from labstack.core.events import Rule
 
 # Why a segment is sent
 ACTIVE_OPEN = Rule("tcp.active_open", "the program connects: ask the peer for a connection", "RFC 9293 §3.5")
-PASSIVE_OPEN = Rule(
-    "tcp.passive_open", "someone asks a listening port for a connection: agree", "RFC 9293 §3.5")  # fmt: skip
+PASSIVE_OPEN = Rule("tcp.passive_open", "a listening port is asked for a connection: agree", "RFC 9293 §3.5")
 SYN_COOKIE = Rule("tcp.syn_cookie",
     "half-open connections fill the backlog: agree, and keep nothing; the number is the memory",
     "RFC 4987 §3.6")  # fmt: skip
@@ -24,20 +23,15 @@ CLOSE = Rule("tcp.close", "the program has nothing more to send: say so behind t
     "RFC 9293 §3.6")  # fmt: skip
 ABORT = Rule("tcp.abort", "the program gives the connection up: tell the peer", "RFC 9293 §3.10.5")
 ACKNOWLEDGE = Rule("tcp.acknowledge", "say what has arrived, and how much more may come", "RFC 9293 §3.8")
-OUT_OF_ORDER = Rule(
-    "tcp.out_of_order", "it is not what is waited for: tell the sender at once", "RFC 5681 §4.2")  # fmt: skip
-OLD_OR_EARLY = Rule("tcp.old_or_early", "it lies outside the window: say what is waited for",
-    "RFC 9293 §3.10.7.4")  # fmt: skip
-FIN_RECEIVED = Rule(
-    "tcp.fin_received", "the peer has nothing more to send: acknowledge that", "RFC 9293 §3.6")  # fmt: skip
+OUT_OF_ORDER = Rule("tcp.out_of_order", "not what is waited for: tell the sender at once", "RFC 5681 §4.2")
+OLD_OR_EARLY = Rule("tcp.old_or_early", "outside the window: say what is waited for", "RFC 9293 §3.10.7.4")
+FIN_RECEIVED = Rule("tcp.fin_received", "the peer has no more to send: acknowledge that", "RFC 9293 §3.6")
 FIN_AGAIN = Rule("tcp.fin_again", "the peer's FIN comes again: our last ACK was lost", "RFC 9293 §3.6")
 SYN_AGAIN = Rule("tcp.syn_again", "the SYN comes again: our answer was lost", "RFC 9293 §3.8.1")
 WINDOW_UPDATE = Rule("tcp.window_update", "the program has read: tell the peer that there is room",
     "RFC 9293 §3.8.6")  # fmt: skip
-PROBE = Rule("tcp.probe", "the peer's window is shut: ask with one byte whether it still is",
-    "RFC 9293 §3.8.6.1")  # fmt: skip
-KEEPALIVE_PROBE = Rule("tcp.keepalive_probe", "a segment that the peer has to answer, if it lives",
-    "RFC 9293 §3.8.4")  # fmt: skip
+PROBE = Rule("tcp.probe", "the peer's window is shut: ask with a byte if it still is", "RFC 9293 §3.8.6.1")
+KEEPALIVE_PROBE = Rule("tcp.keepalive_probe", "what a peer has to answer, if it lives", "RFC 9293 §3.8.4")
 FAST_RETRANSMIT = Rule("tcp.fast_retransmit",
     "three duplicate ACKs: what they wait for is lost, send it again", "RFC 5681 §3.2")  # fmt: skip
 PARTIAL_ACK = Rule("tcp.partial_ack",
@@ -49,8 +43,7 @@ CHALLENGE_RST = Rule(
     "tcp.challenge_rst", "a reset that is not exactly in place: ask the peer", "RFC 5961 §3.2")  # fmt: skip
 CHALLENGE_SYN = Rule("tcp.challenge_syn", "a SYN in an open connection: ask the peer", "RFC 5961 §4.2")
 OLD_TIMESTAMP = Rule("tcp.old_timestamp", "it left before one that has arrived already", "RFC 7323 §5.3")
-RESET_NO_CONNECTION = Rule(
-    "tcp.reset", "there is no such connection here: tell the sender", "RFC 9293 §3.10.7.1")  # fmt: skip
+RESET_NO_CONNECTION = Rule("tcp.reset", "there is no such connection: tell the sender", "RFC 9293 §3.10.7.1")
 RESET_BAD_ACK = Rule("tcp.reset_bad_ack", "it acknowledges what was never sent: reset it", "RFC 9293 §3.5.2")
 
 SLOW_DOWN = Rule(
@@ -70,12 +63,9 @@ RETRANSMISSION_TIMEOUT = Rule("tcp.retransmission_timeout",
     "no acknowledgement came in time: take all that is under way for lost", "RFC 6298 §5")  # fmt: skip
 REORDERING_TIMEOUT = Rule("tcp.reordering_timeout", "no more overtaken, but lost", "RFC 8985 §6.2")
 PROBE_TIMEOUT = Rule("tcp.probe_timeout", "what was sent last is not acknowledged", "RFC 8985 §7.2")
-PERSIST_TIMEOUT = Rule(
-    "tcp.persist_timeout", "nothing is under way, and the window is shut", "RFC 9293 §3.8.6.1")  # fmt: skip
-KEEPALIVE = Rule("tcp.keepalive", "nothing has come for a long time: does the peer still live?",
-    "RFC 9293 §3.8.4")  # fmt: skip
-PACING = Rule("tcp.pacing", "what was sent has had its time at the pacing rate: more may follow",
-    "RFC 9002 §7.7")  # fmt: skip
+PERSIST_TIMEOUT = Rule("tcp.persist_timeout", "nothing is under way, the window is shut", "RFC 9293 §3.8.6.1")
+KEEPALIVE = Rule("tcp.keepalive", "nothing has come for long: does the peer still live?", "RFC 9293 §3.8.4")
+PACING = Rule("tcp.pacing", "what was sent has had its time at the rate: more may follow", "RFC 9002 §7.7")
 TIME_WAIT_OVER = Rule("tcp.time_wait_over", "no segment of this connection can be alive any more",
     "RFC 9293 §3.6.1")  # fmt: skip
 
@@ -92,8 +82,7 @@ NO_ACK = Rule("tcp.no_ack", "a segment of an open connection has to acknowledge"
 NO_TIMESTAMP = Rule("tcp.no_timestamp", "both ends agreed on timestamps, and it has none", "RFC 7323 §3.2")
 BAD_ACK = Rule("tcp.bad_ack", "it acknowledges what was never sent", "RFC 9293 §3.10.7.4")
 BAD_RESET = Rule("tcp.bad_reset", "a reset that does not acknowledge our SYN", "RFC 9293 §3.10.7.3")
-BEYOND_WINDOW = Rule("tcp.beyond_window", "bytes behind the window's right edge are cut off",
-    "RFC 9293 §3.10.7.4")  # fmt: skip
+BEYOND_WINDOW = Rule("tcp.beyond_window", "bytes behind the right edge are cut off", "RFC 9293 §3.10.7.4")
 TOO_MANY_HOLES = Rule("tcp.too_many_holes", "the stream has more gaps than this host keeps pieces between")
 UNKNOWN_QUOTE = Rule("tcp.unknown_quote", "an ICMP error about a segment that was not sent", "RFC 5927 §4.1")
 SOFT_ERROR = Rule("tcp.soft_error", "an ICMP error on an open connection: it may pass", "RFC 9293 §3.9.2.2")

@@ -30,6 +30,16 @@ class State(Enum):
     LAST_ACK = "LAST-ACK"
     TIME_WAIT = "TIME-WAIT"
 
+    def __init__(self, name: str) -> None:
+        self.synchronized = name not in ("CLOSED", "LISTEN", "SYN-SENT", "SYN-RECEIVED")
+        """Both ends know both initial sequence numbers."""
+        self.can_send = name in ("ESTABLISHED", "CLOSE-WAIT")
+        """The program may still write."""
+        self.can_receive = name in ("ESTABLISHED", "FIN-WAIT-1", "FIN-WAIT-2")
+        """The peer may still send."""
+        self.has_flight = self.can_send or name in ("FIN-WAIT-1", "CLOSING", "LAST-ACK")
+        """Something of ours may be under way: bytes, or the FIN."""
+
 
 class Input(Enum):
     """What moves a connection: a call of the program, a segment, or a timer."""
@@ -70,16 +80,8 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
 } | {(state, Input.ABORT): _.CLOSED for state in State if state is not State.CLOSED}
 del _
 
-SYNCHRONIZED = frozenset(State) - {State.CLOSED, State.LISTEN, State.SYN_SENT, State.SYN_RECEIVED}
-"""Both ends know both initial sequence numbers."""
-CAN_SEND = frozenset({State.ESTABLISHED, State.CLOSE_WAIT})
-"""The program may still write."""
-CAN_RECEIVE = frozenset({State.ESTABLISHED, State.FIN_WAIT_1, State.FIN_WAIT_2})
-"""The peer may still send."""
 CLOSING = frozenset({Input.CLOSE, Input.FIN, Input.ACK_OF_FIN, Input.TIME_OUT})
 """What leads, once both ends know each other, to the end."""
-HAS_FLIGHT = CAN_SEND | {State.FIN_WAIT_1, State.CLOSING, State.LAST_ACK}
-"""Something of ours may be under way: bytes, or the FIN."""
 
 
 class Reset(Enum):

@@ -15,7 +15,7 @@ from labstack.headers.ipv4 import PROTO_TCP
 from labstack.headers.tcp import LENGTH, pack_segment
 from labstack.internet.layer import NetworkLayer
 from labstack.transport.tcp import rules
-from labstack.transport.tcp.config import Marks
+from labstack.transport.tcp.config import TcpConfig
 
 
 class Transmitter:
@@ -24,14 +24,14 @@ class Transmitter:
     datagrams carry besides."""
 
     def __init__(self, node: Node, network: NetworkLayer, local: tuple[IPAddress, int],
-            peer: tuple[IPAddress, int], marks: Marks) -> None:  # fmt: skip
+            peer: tuple[IPAddress, int], config: TcpConfig) -> None:  # fmt: skip
         self.node = node
         self.network = network
         self.names = {"local": f"{local[0]}:{local[1]}", "peer": f"{peer[0]}:{peer[1]}"}
         self._src, self._dst = local[0], peer[0]
         self._ports = local[1], peer[1]
         self.pseudo_sum = network.pseudo_sum(local[0], peer[0], PROTO_TCP, 0)
-        self.marks = marks
+        self.config = config
 
     def find_way(self) -> tuple[int, int]:
         """The largest segment, header included, that reaches the peer uncut, and the largest payload that the
@@ -41,10 +41,8 @@ class Transmitter:
     def send(self, flags: int, seq: int, ack: int, window: int, why: Rule, data: Buffer = b"",
             options: bytes = b"", segment_size: int = 0, ecn: int = 0) -> None:  # fmt: skip
         """Send one segment; `window` as it stands in the header. `segment_size` above 0 leaves the rest to
-        the device. `ecn` is the IP header's code point.
-
-        Raises OSError when there is no way to the peer.
-        """
+        the device. `ecn` is the IP header's code point. Without a way to the peer it is lost, as any segment
+        may be: a timer will try again."""
         total = self.pseudo_sum + LENGTH + len(options) + len(data)
         unfinished = segment_size > 0
         packed = pack_segment(
@@ -56,15 +54,7 @@ class Transmitter:
                 length=len(data), window=window)  # fmt: skip
         try:
             self.network.send(self._dst, PROTO_TCP, packed, data, src=self._src, ecn=ecn,
-                segment_size=segment_size, **self.marks)  # fmt: skip
-        finally:
-            events.cause = before
-
-    def try_to_send(self, flags: int, seq: int, ack: int, window: int, why: Rule, data: Buffer = b"",
-            options: bytes = b"", segment_size: int = 0, ecn: int = 0) -> None:  # fmt: skip
-        """`send`, but without a way to the peer the segment is lost, as any other may be: a timer will try
-        again."""
-        try:
-            self.send(flags, seq, ack, window, why, data, options, segment_size, ecn)
+                segment_size=segment_size, ttl=self.config.ttl, dscp=self.config.dscp)  # fmt: skip
         except OSError:
             self.node.drop(rules.NO_WAY, **self.names)
+        events.cause = before

@@ -25,10 +25,3 @@ def by_name(choice: str | Make) -> Make:
     except KeyError:
         names = ", ".join(CONTROLS)
         raise ValueError(f"there is no congestion control {choice!r} here: write one of {names}") from None
-
-
-def name_of(choice: str | Make) -> str:
-    """What a choice is called: "cubic" for `Cubic`."""
-    if isinstance(choice, str):
-        return choice
-    return getattr(choice, "__name__", type(choice).__name__).lower()
