@@ -91,7 +91,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
             "two clients call each other, nobody listens, and there is one connection",
             needs=LIVE,
         ),
-        Chapter("19", "A stream of bytes"),
+        Chapter(
+            "19",
+            "A stream of bytes",
+            "ten sends, two segments, one receive; then both ends wait, politely, for each other",
+            needs=LIVE,
+        ),
         Chapter(
             "20",
             "Lost and found",

@@ -166,3 +166,21 @@ def udp_echo(peer: LinuxPeer, port: int) -> Host:
     lab = peer.host()
     lab.ping(peer.address)
     return lab
+
+
+# To whoever connects: ten sends of six bytes, as fast as they can be made.
+TEN_SENDS = """
+import socket, sys
+
+with socket.create_server(("", int(sys.argv[1]))) as listener:
+    s, _ = listener.accept()
+    for n in range(10):
+        s.sendall(b"word %d" % n)
+    s.recv(1)
+"""
+
+
+def ten_sends(peer: LinuxPeer, port: int) -> None:
+    """Start a program on the Linux side that sends six bytes ten times to whoever connects to this port."""
+    peer.run([sys.executable, "-c", TEN_SENDS, str(port)])
+    peer.wait_for_port(port)

@@ -14,6 +14,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from stream import Reassemble, receiving
+
 from labstack import Network
 from labstack.applications.http import get
 from labstack.applications.server import serve
@@ -51,7 +53,7 @@ PARTS = (
     Part("http_client", "asks for a page", "application", "28"),
     Part("congestion", "how much may be on its way", "transport", "22"),
     Part("estimate", "how long to wait for an answer", "transport", "20"),
-    Part("receiver", "bytes in order, whatever came", "transport", "19"),
+    Part("reassemble", "bytes in order, whatever came", "transport", "19"),
     Part("ack_number", "which byte comes next", "transport", "01"),
     Part("routing_table", "which way to send it", "internet", "08"),
     Part("header_length", "where a header ends", "internet", "00"),
@@ -65,6 +67,11 @@ Options = dict[str, Any]
 
 
 # --- where each part goes -----------------------------------------------------------------------------------
+def _reassembling(reassemble: Reassemble, options: Options) -> Options:
+    """A receiver that puts bytes in order by `reassemble`, as chapter 19 makes it."""
+    return {"receiver": receiving(reassemble)}
+
+
 def _counting(ack_number: Callable[[int, int, bool, bool], int], options: Options) -> Options:
     """A receiver whose every acknowledgment number comes from `ack_number`."""
     receiver: Any = options.get("receiver", Reassembly)
@@ -119,7 +126,7 @@ def _as(name: str) -> Callable[[Any, Options], Options]:
 
 
 PLUGS: dict[str, Callable[[Any, Options], Options]] = {
-    "receiver": _as("receiver"),
+    "reassemble": _reassembling,
     "ack_number": _counting,  # behind the receiver, whose numbers it counts
     "congestion": _as("congestion"),
     "estimate": _waiting,

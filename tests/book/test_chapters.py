@@ -85,6 +85,15 @@ RIGHT = {
         "return base + (number - base) % numbers if (number - base) % numbers < window else None",
     ),
     "18": ("after", "return TRANSITIONS[state, what]"),
+    "19": (
+        "reassemble",
+        """kept[at] = max(data, kept.get(at, b""), key=len)
+    ready = b""
+    for begin in sorted(kept):
+        if begin <= wanted + len(ready):
+            ready += kept.pop(begin)[wanted + len(ready) - begin :]
+    return ready""",
+    ),
     "20": (
         "estimate",
         "return (rtt, rtt / 2) if srtt is None else "
@@ -115,6 +124,10 @@ WRONG = {
     "18": (
         "return State.TIME_WAIT if what is FIN_COMES else TRANSITIONS[state, what]",
         "✗ FIN-WAIT-1, and a FIN arrives: expected <State.CLOSING: 'CLOSING'>, yours says <State.TIME_WAIT",
+    ),
+    "19": (
+        "return data if at == wanted else b''",
+        "✗ the second comes first: expected [b'', b'abcdef'], yours says [b'', b'abc']",
     ),
     "20": (
         "return (rtt, rtt / 2) if srtt is None else (srtt + (rtt - srtt) / 8, rttvar)",

@@ -320,6 +320,97 @@ def test_18_whatever_is_played_both_ends_forget(closes: str, lost: str, book: No
     assert all(line.endswith("CLOSED") for line in play(closes, lost).splitlines()[:2])
 
 
+# --- 19 -----------------------------------------------------------------------------------------------------
+Pieces = dict[int, bytes]
+
+
+def test_19_wrong_ways_to_put_a_stream_together_are_told_apart(book: None) -> None:
+    from questions import ch19 as ask
+
+    def takes_all(kept: Pieces, wanted: int, at: int, data: bytes) -> bytes:
+        return data
+
+    def forgets(kept: Pieces, wanted: int, at: int, data: bytes) -> bytes:
+        return data[max(wanted - at, 0) :] if at <= wanted else b""
+
+    def whole_pieces(kept: Pieces, wanted: int, at: int, data: bytes) -> bytes:
+        kept[at] = data
+        ready = b""
+        while wanted + len(ready) in kept:
+            ready += kept.pop(wanted + len(ready))
+        return ready
+
+    def the_latest_counts(kept: Pieces, wanted: int, at: int, data: bytes) -> bytes:
+        if len(kept.get(at, b"")) > len(data):
+            del kept[at]
+        return ask.reassemble(kept, wanted, at, data)
+
+    early = ["the second comes first", "three, the other way round", "two gaps, closed one by one"]
+    longer = "early twice, the longer one first"
+    for wrong, stories in {
+        takes_all: [early[0], "the first twice", *early[1:], "sent again, and cut differently", longer],
+        forgets: [*early, longer],
+        whole_pieces: ["sent again, and cut differently", longer],
+        the_latest_counts: [longer],
+    }.items():
+        failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
+        assert [line.partition(":")[0] for line in failed] == [f"✗ {story}" for story in stories]
+
+
+@pytest.mark.feature("Book", "TCP's stream put together by the reader's function, whatever the wire does")
+@pytest.mark.parametrize("seed", range(3))
+def test_19_the_readers_stream_is_what_was_sent(seed: int, book: None) -> None:
+    from doors import pair, world
+    from questions import ch19 as ask
+    from stream import receiving
+
+    net, a, b, wire = world(b_has={"receiver": receiving(ask.reassemble)}, seed=seed)
+    wire.chance.update(loss=0.05, reorder=0.2, duplicate=0.1)
+    message = b"".join(b"%06d" % n for n in range(20_000))
+    with net:
+        s, t = pair(a, b)
+
+        def send() -> None:
+            s.sendall(message)
+            s.close()
+
+        a.spawn(send)
+        assert t.makefile("rb").read() == message
+        assert a.counters["tcp.retransmitted"] > 0
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Chapter 19 up to its ways out of the standoff, with the book's answer in the gap."""
+    monkeypatch.syspath_prepend(str(BOOK))
+    names: dict[str, Any] = {}
+    for source in cells("19", "imports", "messages", "standoff", "ways"):
+        exec(source, names)
+    return names
+
+
+def test_19_two_thousand_bytes_in_one_send_meet_the_standoff_too(questions: dict[str, Any]) -> None:
+    hint = questions["ask"].exercises.hints[2]
+    exec(hint[hint.index("class Minshall") :], questions)
+
+    def long(s: socket.socket, text: bytes) -> None:
+        questions["together"](s, text + bytes(1993))
+
+    question, mended = questions["question"], {"sender": questions["Minshall"]}
+    assert question(long)[0] == 240 and question(long, a_has=mended)[0] == 20
+    assert question(questions["send"], a_has=mended)[0] == 240
+
+
+@pytest.mark.parametrize("nagle", ["on", "off"])
+def test_19_whatever_is_played_all_of_it_is_read(nagle: str, book: None) -> None:
+    from stream import play
+
+    for size, sends, pause in ((1, 20, 0), (3000, 20, 50), (1460, 1, 0), (1461, 2, 7)):
+        rows = play(size, sends, pause, nagle).rows
+        assert {sum(sizes) for sizes in rows.values()} == {size * sends}
+        assert nagle == "on" or size > 1460 or rows["segments"] == [size] * sends
+
+
 # --- 20 -----------------------------------------------------------------------------------------------------
 Estimate = tuple[float, float]
 

@@ -21,7 +21,9 @@ OTHERS = {
     "estimate": "def estimate(srtt, rttvar, rtt):\n"
     "    if srtt is None:\n        return rtt, rtt / 2\n"
     "    return 7 / 8 * srtt + rtt / 8, 3 / 4 * rttvar + abs(srtt - rtt) / 4\n",
-    "receiver": "from labstack.transport.tcp.receiver import Reassembly as receiver",
+    "reassemble": "def reassemble(kept, wanted, at, data):\n"
+    "    kept[at] = data\n    ready = b''\n"
+    "    while (piece := kept.pop(wanted + len(ready), None)):\n        ready += piece\n    return ready\n",
     "congestion": "from labstack.transport.tcp.congestion.reno import Reno as congestion",
     "routing_table": "from labstack.internet.routing import LongestPrefixTable as routing_table",
     "arp_cache": "from labstack.link.arp import ArpCache as arp_cache",
@@ -103,14 +105,12 @@ def test_a_broken_part_is_named_in_a_sentence_and_the_books_stands_in(
 
 
 def test_parts_that_work_alone_but_not_together_are_told(tmp_path: Path) -> None:
-    picky = "class receiver(Reassembly):\n    def start(self, irs, mss, shift):\n        assert not TOLD\n"
+    picky = "def reassemble(kept, wanted, at, data):\n    assert not TOLD\n    return data\n"
     shared = f"import machine\nTOLD = machine.__dict__.setdefault('_told_{tmp_path.name}', [])\n"
     numbers = RIGHT["ack_number"].replace("return", "TOLD.append(1)\n    return")
-    source = "from labstack.transport.tcp.receiver import Reassembly\n" + shared + picky
-    source += "        super().start(irs, mss, shift)\n"
-    page = fetch(keep(tmp_path, receiver=source, ack_number=shared + numbers))
+    page = fetch(keep(tmp_path, reassemble=shared + picky, ack_number=shared + numbers))
     assert page.page == PAGE and page.yours == []
-    assert page.troubles[0].startswith("Each alone carries a page, but receiver and ack_number together do")
+    assert page.troubles[0].startswith("Each alone carries a page, but reassemble and ack_number together do")
 
 
 def test_the_page_shows_whose_it_is_and_escapes_what_is_said(tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ class Segmentation:
             return None
         if size > room and sent:
             return None
-        if size < mss and not fin and not self._worth_sending(size, waiting, sent):
+        unanswered = sent if self.nagle else 0
+        if size < mss and not fin and not self.worth_sending(size, waiting, unanswered, self._max_wnd):
             return None
         segment = Segment(nxt, self._ring.view(sent, size) if size else b"", fin, size == waiting)
         self.snd_nxt = seq_add(nxt, size + fin)
@@ -160,12 +161,15 @@ class Segmentation:
         self.snd_nxt = seq_add(nxt, size + fin)
         return Segment(nxt, self._ring.view(sent, size) if size else b"", fin, True)
 
-    def _worth_sending(self, size: int, waiting: int, sent: int) -> bool:
-        """Whether a short segment goes out now. Nagle: not while another is unanswered. Silly window: not
-        because the peer's window is nearly full, unless it is half of all that it ever allowed."""
+    def worth_sending(self, size: int, waiting: int, unanswered: int, largest: int) -> bool:
+        """Whether a segment that is shorter than the MSS goes out now. All sizes are in bytes.
+
+        It carries all that is `waiting`: not while anything is `unanswered` (Nagle; RFC 9293 §3.7.4). Or the
+        peer's window has room for no more: not unless that is half of the `largest` that the peer ever
+        offered (silly window; §3.8.6.2.1). With TCP_NODELAY, nothing counts as unanswered."""
         if size == waiting:
-            return sent == 0 or not self.nagle
-        return size * 2 >= self._max_wnd
+            return not unanswered
+        return size * 2 >= largest
 
     def again(self, seq: int, size: int) -> Segment:
         offset = seq_sub(seq, self.snd_una)
@@ -184,8 +188,7 @@ class Segmentation:
         newer = seq_lt(self._wl1, seq) or (self._wl1 == seq and seq_le(self._wl2, ack))
         if self._fresh or (acked >= 0 and newer):
             self.snd_wnd, self._wl1, self._wl2, self._fresh = window, seq, ack, False
-            if window > self._max_wnd:
-                self._max_wnd = window
+            self._max_wnd = max(self._max_wnd, window)
         elif acked > 0:
             self.snd_wnd = max(self.snd_wnd - acked, 0)  # the same right edge, seen from the new left one
         return max(acked, 0)
