@@ -19,7 +19,8 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -34,10 +35,11 @@ SECONDS = 30.0
 """How long one story may take, in the time on the wall."""
 KINDS = (
     "receiver", "sender", "rtt", "recovery", "losses", "closing", "congestion", "arp_cache", "routing_table",
-    "transfer",
+    "transfer", "stack",
 )  # fmt: skip
-"""The parts of a host that can be judged so, by their names in `Host`; and two that a host does not have:
-`losses`, a smaller one, and `transfer`, one end of a wire, to which `transfer.Transfer` tells the story."""
+"""The parts of a host that can be judged so, by their names in `Host`, and three that are none: `losses` is
+smaller, `transfer` is one end of the wire of `transfer.Transfer`, and `stack` is several parts at once, in
+the machines of `stack.Stack`."""
 
 Tale = Callable[[Any, Random], None]
 
@@ -46,10 +48,9 @@ Tale = Callable[[Any, Random], None]
 class Verdict:
     """What came of a story. It shows itself in a notebook as its report."""
 
-    title: str
     passed: bool
     report: str
-    steps: list[str] = field(default_factory=list)
+    steps: list[str]
 
     def __bool__(self) -> bool:
         return self.passed
@@ -72,17 +73,11 @@ def seed_of(student: str) -> int:
 
 
 def judge(
-    kind: str,
-    part: type,
-    tale: Tale,
-    *,
-    rule: str,
-    mistake: str,
-    student: str | None = None,
-    constants: dict[str, Any] | None = None,
-    alone: bool = False,
-) -> Verdict:
-    """Tell `tale` to a host with `part` as its `kind`. `rule` names what is asked, with its source, and
+    kind: str, part: type | dict[str, type], tale: Tale, *, rule: str, mistake: str,
+    student: str | None = None, constants: dict[str, Any] | None = None, alone: bool = False,
+) -> Verdict:  # fmt: skip
+    """Tell `tale` to a host with `part` as its `kind`, or with all of a dict of parts for the kind "stack".
+    `rule` names what is asked, with its source, and
     `mistake` the misconception that breaks it, both for the report. `student`: whose scenario (None: the
     environment's LABSTACK_STUDENT, or nobody's). `constants`: fields of TcpConfig. `alone`: the package
     has no part that does what this one is to do, so the report compares it with nothing.
@@ -91,22 +86,20 @@ def judge(
     """
     if kind not in KINDS:
         raise ValueError(f"{kind!r} is no part that can be judged: take one of {', '.join(KINDS)}")
-    handed_in = submission.read(part)
-    submission.check(handed_in)
+    parts = {}
+    for name, made in (part if isinstance(part, dict) else {kind: part}).items():
+        handed_in = submission.read(made)
+        submission.check(handed_in)
+        parts[name] = [handed_in.source, handed_in.name]
     request = {
-        "kind": kind,
-        "name": handed_in.name,
-        "part": handed_in.source,
-        "check": submission.read_function(tale),
-        "story": tale.__name__,
-        "seed": _seed(student),
-        "constants": constants or {},
-    }
+        "kind": kind, "parts": parts, "check": submission.read_function(tale), "story": tale.__name__,
+        "seed": _seed(student), "constants": constants or {},
+    }  # fmt: skip
     title = " ".join(tale.__name__.split("_"))
     mine = _told(request)
     if mine["broken"] is None:
-        return Verdict(title, True, f"✓ {title}", mine["steps"])
-    own = mine if alone else _told(request | {"part": None})
+        return Verdict(True, f"✓ {title}", mine["steps"])
+    own = mine if alone else _told(request | {"parts": {}})
     if not alone and own["broken"] is not None:
         raise RuntimeError(f"the check {title!r} is itself broken: {own['broken']}")
     raise Wrong(_report(title, mine, own["steps"], rule, mistake))
@@ -116,16 +109,13 @@ def beside_linux(tale: Tale, *, student: str | None = None) -> Verdict:
     """Tell `tale` to the Linux kernel, behind a TAP: the second judge, who gives no marks. Raises OSError or
     RuntimeError where this machine cannot do it (`labstack doctor` says why)."""
     title = " ".join(tale.__name__.split("_"))
-    machine = Linux()
-    try:
+    with closing(Linux()) as machine:
         story = Story(machine)
         try:
             tale(story, Random(_seed(student)))
         except AssertionError as error:
-            return Verdict(title, False, f"✗ {title}: Linux does otherwise\n{error}", story.steps)
-        return Verdict(title, True, f"✓ {title}, and Linux does the same", story.steps)
-    finally:
-        machine.close()
+            return Verdict(False, f"✗ {title}: Linux does otherwise\n{error}", story.steps)
+        return Verdict(True, f"✓ {title}, and Linux does the same", story.steps)
 
 
 def _seed(student: str | None) -> int:
@@ -148,10 +138,10 @@ def _told(request: dict[str, Any]) -> dict[str, Any]:
             env=environment,
         )
     except subprocess.TimeoutExpired:
-        return {"steps": [], "broken": f"it did not come to an end in {SECONDS:.0f} s", "fault": "part"}
+        return {"steps": [], "broken": f"it did not come to an end in {SECONDS:.0f} s"}
     if done.returncode or not done.stdout:
         last = (done.stderr.strip().splitlines() or ["it was ended: too much memory or processor time"])[-1]
-        return {"steps": [], "broken": last, "fault": "part"}
+        return {"steps": [], "broken": last}
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

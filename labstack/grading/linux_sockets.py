@@ -38,10 +38,8 @@ def main() -> None:
         except OSError as error:
             print(json.dumps({"errno": error.errno}), flush=True)
             continue
-        print(
-            json.dumps({"result": {"bytes": result.hex()} if isinstance(result, bytes) else result}),
-            flush=True,
-        )
+        told = {"bytes": result.hex()} if isinstance(result, bytes) else result
+        print(json.dumps({"result": told}), flush=True)
 
 
 if __name__ == "__main__":

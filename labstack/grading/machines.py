@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -114,40 +115,21 @@ class LinuxProgram:
         self._number = number
 
     def listen(self, port: int, backlog: int) -> None:
-        self._ask("bind", ["", port])
-        self._ask("listen", backlog)
+        self.bind(["", port])
+        self._machine.ask(self._number, "listen", backlog)
 
     def accept(self) -> LinuxProgram:
-        return LinuxProgram(self._machine, self._ask("accept"))
+        return LinuxProgram(self._machine, self._machine.ask(self._number, "accept"))
 
     def connect(self, address: str, port: int) -> None:
-        self._ask("connect", [address, port])
-
-    def send(self, data: bytes, flags: int = 0) -> int:
-        return int(self._ask("send", {"bytes": data.hex()}, flags))
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        return bytes.fromhex(self._ask("recv", size, flags)["bytes"])
-
-    def shutdown(self, how: int) -> None:
-        self._ask("shutdown", how)
-
-    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
-        self._ask("setsockopt", level, option, {"bytes": value.hex()} if isinstance(value, bytes) else value)
-
-    def getsockopt(self, level: int, option: int) -> int:
-        return int(self._ask("getsockopt", level, option))
+        self._machine.ask(self._number, "connect", [address, port])
 
     @property
     def state(self) -> str:
-        info = bytes.fromhex(self._ask("getsockopt", socket.IPPROTO_TCP, socket.TCP_INFO, 1)["bytes"])
-        return STATES[info[0]]
+        return STATES[self.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]]
 
-    def close(self) -> None:
-        self._ask("close")
-
-    def _ask(self, name: str, *args: object) -> Any:
-        return self._machine.ask(self._number, name, *args)
+    def __getattr__(self, name: str) -> Any:
+        return partial(self._machine.ask, self._number, name)
 
 
 class Linux:
@@ -231,12 +213,14 @@ class Linux:
     def ask(self, number: int, name: str, *args: object) -> Any:
         writer, reader = self._helper.stdin, self._helper.stdout
         assert writer is not None and reader is not None
-        writer.write(json.dumps([number, name, args]).encode() + b"\n")
+        told = [{"bytes": arg.hex()} if isinstance(arg, bytes) else arg for arg in args]
+        writer.write(json.dumps([number, name, told]).encode() + b"\n")
         writer.flush()
         answer = json.loads(reader.readline())
         if "errno" in answer:
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
-        return answer["result"]
+        result = answer["result"]
+        return bytes.fromhex(result["bytes"]) if isinstance(result, dict) else result
 
     def close(self) -> None:
         self._linux.close()

@@ -4,9 +4,9 @@ It reads one request from standard input (JSON), tells the story to a host made 
 writes what happened. Memory, processor time and files are limited by the kernel before the part is loaded,
 and imports by a list. See `judge`, which starts it and sets a limit to the time on the wall.
 
-    {"kind": "receiver", "name": "Mine", "part": source or null, "check": source, "story": "name",
+    {"kind": "receiver", "parts": {"receiver": [source, "Mine"]}, "check": source, "story": "name",
      "seed": 7, "constants": {…}}
-                                      →   {"steps": […], "broken": sentence or null, "fault": "part" or null}
+                                      →   {"steps": […], "broken": sentence or null}
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from random import Random
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from labstack.grading.losses import recovery_with
 from labstack.grading.machines import Labstack
-from labstack.grading.story import ISS, Broken, Story
+from labstack.grading.stack import Stack
+from labstack.grading.story import ISS, Story
 from labstack.grading.submission import is_allowed
 from labstack.grading.transfer import Transfer
 from labstack.transport.tcp.config import TcpConfig
@@ -35,6 +36,8 @@ MEMORY = 2 << 30
 PART_FILE = "<your part>"
 PLUGS = {"losses": ("recovery", recovery_with)}
 """Parts that are smaller than one of a host's, the one they go into, and how."""
+OTHERS: dict[str, Callable[[dict[str, Any]], Any]] = {"transfer": Transfer, "stack": Stack}
+"""Stories that are not about one host on a clock turned by hand."""
 
 
 def _limit() -> None:
@@ -62,57 +65,48 @@ def load(source: str, name: str) -> Any:
     words = {k: v for k, v in vars(builtins).items() if k not in ("open", "eval", "exec", "compile", "input")}
     module = sys.modules["part"] = ModuleType("part")  # there, because dataclasses look for it
     module.__dict__["__builtins__"] = words | {"__import__": _import}
-    exec(_compiled(source, PART_FILE), module.__dict__)
+    exec(compile(source, PART_FILE, "exec"), module.__dict__)
     return getattr(module, name)
 
 
-def _compiled(source: str, file: str) -> CodeType:
-    return compile(source, file, "exec")
-
-
 def run(request: dict[str, Any]) -> dict[str, Any]:
-    """Tell one story to one host. `fault`: "part" when the part itself raised an exception."""
+    """Tell one story to one host."""
     parts: dict[str, Any] = {}
     try:
-        if request["part"] is not None:
-            part = load(request["part"], request["name"])
-            kind, plug = PLUGS.get(request["kind"], (request["kind"], lambda part: part))
-            parts[kind] = plug(part)
+        for kind, (source, name) in request["parts"].items():
+            into, plug = PLUGS.get(kind, (kind, lambda part: part))
+            parts[into] = plug(load(source, name))
         checks: dict[str, Any] = {}
-        exec(_compiled(request["check"], "<the check>"), checks)
+        exec(compile(request["check"], "<the check>", "exec"), checks)
     except (Exception, SystemExit) as error:
-        return {"steps": [], "broken": _told(error), "fault": "part"}
-    if "transfer" in parts:
-        return _tell(Transfer(parts["transfer"]), checks[request["story"]], Random(request["seed"]))
+        return {"steps": [], "broken": _told(error)}
+    tale, random = checks[request["story"]], Random(request["seed"])
+    if request["kind"] in OTHERS:
+        return _tell(OTHERS[request["kind"]](parts), tale, random)
     machine = Labstack(tcp=TcpConfig(**request["constants"]), **parts)
     # Its numbers begin where the story's own do: just before they start again at 0.
     machine.under_test.host.tcp._initial_number = lambda name: ISS  # type: ignore[method-assign]
     story = Story(machine)
-    answer = _tell(story, checks[request["story"]], Random(request["seed"]))
+    answer = _tell(story, tale, random)
     try:
         story.close()
         machine.close()
     except Exception as error:
         # What broke first is what there is to tell: a part in pieces may not come to an end either.
         if answer["broken"] is None:
-            return {"steps": story.steps, "broken": _told(error), "fault": "part"}
+            return {"steps": story.steps, "broken": _told(error)}
     return answer
 
 
 def _tell(story: Any, tale: Callable[[Any, Random], None], random: Random) -> dict[str, Any]:
+    broken = None
     try:
         tale(story, random)
-    except Broken as error:
-        return {"steps": story.steps, "broken": error.sentence, "fault": None}
     except AssertionError as error:
-        return {"steps": story.steps, "broken": str(error) or _told(error), "fault": None}
+        broken = getattr(error, "sentence", "") or str(error) or _told(error)
     except (Exception, SystemExit) as error:
-        return {"steps": story.steps, "broken": _told(error), "fault": "part" if _in_part(error) else None}
-    return {"steps": story.steps, "broken": None, "fault": None}
-
-
-def _in_part(error: BaseException) -> bool:
-    return any(frame.filename == PART_FILE for frame in traceback.extract_tb(error.__traceback__))
+        broken = _told(error)
+    return {"steps": story.steps, "broken": broken}
 
 
 def _told(error: BaseException) -> str:

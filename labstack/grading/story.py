@@ -93,6 +93,10 @@ class Seen:
         return self.header.window
 
     @property
+    def length(self) -> int:
+        return len(self.data)
+
+    @property
     def options(self) -> Options:
         return Options.parse(self.header.options)
 
@@ -173,17 +177,10 @@ class Story:
             self.snd_nxt += len(data) + bool(flags & SYN) + bool(flags & FIN)
         acked = self.rcv_nxt if ack is None else ack
         raw = options.pack() if isinstance(options, Options) else options
-        header = TCP(
-            self.peer_port,
-            self.port,
-            seq_add(self.iss, number),
-            seq_add(self.irs or 0, acked) if flags & ACK else 0,
-            flags,
-            self.window if window is None else window,
-            0,
-            urgent,
-            raw,
-        )
+        sequence = seq_add(self.iss, number)
+        acknowledgment = seq_add(self.irs or 0, acked) if flags & ACK else 0
+        offered = self.window if window is None else window
+        header = TCP(self.peer_port, self.port, sequence, acknowledgment, flags, offered, 0, urgent, raw)
         src, dst = src or self.machine.peer, dst or self.machine.address
         size = len(header.pack()) + len(data)
         segment = header.pack(pseudo_sum(src, dst, PROTO_TCP, size), data) + data
@@ -224,26 +221,18 @@ class Story:
         began = self.machine.now
         slack = self.machine.patience if tolerance is None else tolerance
         limit = (after + slack + TOLERANCE) if after is not None else within
-        wanted = flag_names(flags) + "".join(
-            f" {name}={value}"
-            for name, value in (("seq", seq), ("ack", ack), ("len", length), ("win", window))
-            if value is not None
-        )
+        asked = {"seq": seq, "ack": ack, "data": data, "length": length, "window": window}
+        shown = [f"{name}={value}" for name, value in asked.items() if value is not None and name != "data"]
+        wanted = " ".join([flag_names(flags), *shown])
         seen = self._next(self.machine.patience if limit is None else limit)
         if seen is None:
             raise self._broken(f"expected {wanted}, and nothing came")
         self._step(f"the machine sends {seen}")
-        told = [
-            ("flags", flag_names(flags), flag_names(seen.flags & ~PSH | (flags & seen.flags & PSH))),
-            ("seq", seq, seen.seq),
-            ("ack", ack, seen.ack),
-            ("data", data, seen.data),
-            ("length", length, len(seen.data)),
-            ("window", window, seen.window),
-        ]
-        for name, expected, got in told:
-            if expected is not None and expected != got:
-                raise self._broken(f"expected {wanted}: its {name} is {got!r}, not {expected!r}")
+        if seen.flags & ~(PSH & ~flags) != flags:
+            raise self._broken(f"expected {wanted}: its flags are {flag_names(seen.flags)}")
+        for name, value in asked.items():
+            if value is not None and value != (got := getattr(seen, name)):
+                raise self._broken(f"expected {wanted}: its {name} is {got!r}, not {value!r}")
         took = seen.time - began
         if after is not None and not after - TOLERANCE <= took <= after + slack + TOLERANCE:
             raise self._broken(f"expected {wanted} after {after} s, and it came after {took:.3f} s")

@@ -1,4 +1,4 @@
-"""What a student wrote: where it stands, whether it may be judged, and how much it is like the package's own.
+"""What a student wrote: where it stands, and whether it may be judged.
 
 The package holds the answer to every lab. So a part that is handed in may use Python's own library and the
 vocabulary of the field (headers, sequence numbers), and nothing that knows the answer: not by importing it,
@@ -9,31 +9,20 @@ line of it runs, and said in one sentence.
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import inspect
-import io
-import keyword
 import linecache
-import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
 ALLOWED = (
-    "labstack.core.seq",
-    "labstack.core.units",
-    "labstack.core.checksum",
-    "labstack.core.addresses",
-    "labstack.headers",
-    "labstack.transport.tcp.receiver.Acknowledge",
-    "labstack.transport.tcp.sender.Segment",
-    "labstack.transport.tcp.congestion.AckSample",
-    "labstack.transport.tcp.congestion.LossEvent",
-    "labstack.transport.tcp.states.Input",
-    "labstack.transport.tcp.states.Reset",
-    "labstack.transport.tcp.states.State",
-)
+    "labstack.core.seq", "labstack.core.units", "labstack.core.checksum", "labstack.core.addresses",
+    "labstack.headers", "labstack.transport.tcp.receiver.Acknowledge",
+    "labstack.transport.tcp.sender.Segment", "labstack.transport.tcp.states.Input",
+    "labstack.transport.tcp.states.Reset", "labstack.transport.tcp.states.State",
+    "labstack.transport.tcp.congestion.AckSample", "labstack.transport.tcp.congestion.LossEvent",
+)  # fmt: skip
 """What of labstack a part may import: words of the field that hold no answer."""
 LIBRARY = {
     "__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "heapq", "itertools",
@@ -181,32 +170,4 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def likeness(source: str, other: str) -> float:
-    """From 0 to 1: how much of the shorter one's tokens stand in the same order in the other. Names and
-    comments do not count, so renaming hides nothing. It is a number for an instructor to look at, no
-    verdict: short parts are alike."""
-    mine, theirs = _shape(source), _shape(other)
-    if not mine or not theirs:
-        return 0.0
-    blocks = difflib.SequenceMatcher(None, mine, theirs, autojunk=False).get_matching_blocks()
-    return sum(block.size for block in blocks if block.size >= 12) / min(len(mine), len(theirs))
-
-
-def _shape(source: str) -> list[str]:
-    """The tokens, with every name the same, and without comments and strings."""
-    words: list[str] = []
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.NAME:
-                words.append(token.string if token.string in _KEYWORDS else "name")
-            elif token.type in (tokenize.OP, tokenize.NUMBER):
-                words.append(token.string)
-    except (tokenize.TokenError, IndentationError):
-        pass
-    return words
-
-
-_KEYWORDS = frozenset(keyword.kwlist) | {"self"}
-
-
-__all__ = ["ALLOWED", "LIBRARY", "Refused", "Submission", "check", "check_cell", "likeness", "read"]
+__all__ = ["ALLOWED", "LIBRARY", "Refused", "Submission", "check", "check_cell", "read"]

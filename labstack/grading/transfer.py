@@ -19,6 +19,8 @@ from labstack.core.clock import Timer
 from labstack.core.units import SECOND
 from labstack.drivers.manual import ManualClock
 
+Copies = Callable[[str], int]
+"""Of what this end ("a", "b") sends now, how many arrive: 0, 1 or 2."""
 PATIENCE = 0.1
 """Seconds until a timer ends."""
 DELAY = 0.02
@@ -61,14 +63,14 @@ class End:
 class Transfer:
     """A story about one end, or two."""
 
-    def __init__(self, part: Callable[[End, int, int], Any]) -> None:
+    def __init__(self, parts: dict[str, Any]) -> None:
         self.steps: list[str] = []
         self.heard: list[bytes] = []
         """What was handed up."""
-        self._part, self._clock = part, ManualClock()
+        self._part, self._clock = parts["transfer"], ManualClock()
         self._ends: list[End] = []
         self._left: list[tuple[int, str]] = []
-        self._copies: Callable[[str], int] = lambda sender: 1
+        self._copies: Copies = lambda sender: 1
 
     def begin(self, window: int, numbers: int, names: Sequence[str] = ("your end",)) -> None:
         """An end for a window of so many packets at most, with so many numbers."""
@@ -97,11 +99,8 @@ class Transfer:
         if left != due:
             raise AssertionError(f"expected {_told(due)}; what left: {_told(left)}")
 
-    def carry(
-        self, pieces: Sequence[bytes], window: int, numbers: int, copies: Callable[[str], int]
-    ) -> list[bytes]:
-        """One end, "a", sends `pieces` to another, "b": what b has handed up when nothing moves any more.
-        Of each packet and answer, `copies(sender)` arrive: 0, 1 or 2."""
+    def carry(self, pieces: Sequence[bytes], window: int, numbers: int, copies: Copies) -> list[bytes]:
+        """One end, "a", sends `pieces` to another, "b": what b has handed up when nothing moves any more."""
         self._copies = copies
         self.begin(window, numbers, "ab")
         self.send(*pieces)

@@ -40,7 +40,7 @@ TALES = cell(
 
 
 def test_the_wire_keeps_order_and_loses_and_doubles_what_it_is_told():
-    story = Transfer(Mine)
+    story = Transfer({"transfer": Mine})
     fates = iter([1, 0, 2])
     pieces = [b"a", b"b", b"c"]
     assert story.carry(pieces, 3, 8, lambda end: next(fates) if end == "a" else 1) == [b"a", b"c", b"c"]
@@ -51,7 +51,7 @@ def test_the_wire_keeps_order_and_loses_and_doubles_what_it_is_told():
 
 def test_the_same_seed_tells_the_same_story():
     def told(seed):
-        story, random = Transfer(Mine), Random(seed)
+        story, random = Transfer({"transfer": Mine}), Random(seed)
         story.carry([b"%d" % n for n in range(20)], 3, 8, lambda end: random.choice([0, 1, 2]))
         return story.steps
 

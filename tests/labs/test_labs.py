@@ -14,8 +14,9 @@ import pytest
 from nbclient import NotebookClient
 
 from book.normalise import normal_form, read
-from labs.course import LABS, Course
+from labs.course import LABS, Course, likeness
 from labstack.transport.tcp.receiver import Reassembly
+from labstack.transport.tcp.rtt import Rfc6298
 from tests.labs.answers import Lab, Wrong
 
 NAMES = Course().labs
@@ -185,6 +186,14 @@ def test_copies_are_seen_by_the_instructor(tmp_path):
         Course(tmp_path).hand_in(right.name, path, student)
     shares = dict(Course(tmp_path).alike(right.name))
     assert shares["copier"] > 0.95 and shares["honest"] < 0.5, shares
+
+
+def test_likeness_sees_through_new_names():
+    own = inspect.getsource(Rfc6298)
+    renamed = own.replace("srtt", "smooth").replace("rttvar", "spread").replace("Rfc6298", "Mine")
+    assert likeness(renamed, own) > 0.95
+    assert likeness(Lab("09-tcp-sender").cells("solution")["timer"], own) < 0.9
+    assert likeness("", own) == 0
 
 
 @pytest.mark.check
