@@ -20,6 +20,7 @@ from labstack.core.node import Node
 from labstack.core.randomness import Stream
 from labstack.core.units import SECOND, duration
 from labstack.headers.ipv4 import IPv4 as IPv4Header
+from labstack.internet.fragments import Fragments, Reassembler
 from labstack.internet.icmp import ICMP
 from labstack.internet.ipv4 import IPv4
 from labstack.internet.routing import LongestPrefixTable, RoutingTable
@@ -60,9 +61,9 @@ class Host:
     """A machine on `driver`.
 
     - `forwarding`: it is a router. `tcp`: the constants of its TCP.
-    - The replaceable parts, as classes: `arp_cache`, `routing_table`, `receiver`, `sender`, `rtt`,
-      `recovery`, `closing`, `congestion` (also by name: "reno", "cubic"; None: as `tcp` says); the function
-      `find_socket`; and `ip_header`, the class that reads the datagrams that arrive.
+    - The replaceable parts, as classes: `arp_cache`, `routing_table`, `fragments`, `receiver`, `sender`,
+      `rtt`, `recovery`, `closing`, `congestion` (also by name: "reno", "cubic"; None: as `tcp` says); the
+      function `find_socket`; and `ip_header`, the class that reads the datagrams that arrive.
     - `resolve`: turns names into addresses. `random`, `numbers`: see `Node`.
     """
 
@@ -75,6 +76,7 @@ class Host:
         tcp: TcpConfig | None = None,
         arp_cache: Callable[[], Cache] = ArpCache,
         ip_header: type[IPv4Header] = IPv4Header,
+        fragments: Callable[[Node, Callable[[bytes], None]], Reassembler] = Fragments,
         routing_table: Callable[[], RoutingTable] = LongestPrefixTable,
         receiver: Callable[[TcpConfig], Receiver] = Reassembly,
         sender: Callable[[TcpConfig], Sender] = Segmentation,
@@ -95,7 +97,9 @@ class Host:
         self.arps: dict[str, Arp] = {}
         self.sockets: MutableMapping[int, Socket] = WeakValueDictionary()
         self.detached: dict[int, Socket] = {}
-        self.ip = IPv4(self.node, routing_table(), forwarding=forwarding, header=ip_header)
+        self.ip = IPv4(
+            self.node, routing_table(), forwarding=forwarding, header=ip_header, fragments=fragments
+        )
         self.icmp = ICMP(self.node, self.ip)
         self.udp = Udp(self.node, self.ip)
         config = tcp or TcpConfig()
@@ -354,6 +358,7 @@ class Host:
             with self.driver:
                 self.tcp.close()
                 self.udp.close()
+                self.ip.fragments.close()
                 for arp in self.arps.values():
                     arp.close()
                 for interface in self.interfaces.values():

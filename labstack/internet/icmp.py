@@ -44,6 +44,7 @@ _TYPE_AND_CODE = {
     Trouble.TOO_BIG: (header_of.DESTINATION_UNREACHABLE, header_of.FRAGMENTATION_NEEDED),
     Trouble.PROHIBITED: (header_of.DESTINATION_UNREACHABLE, header_of.COMMUNICATION_PROHIBITED),
     Trouble.TTL_EXCEEDED: (header_of.TIME_EXCEEDED, header_of.TTL_EXCEEDED),
+    Trouble.REASSEMBLY_EXCEEDED: (header_of.TIME_EXCEEDED, header_of.REASSEMBLY_EXCEEDED),
     Trouble.BAD_HEADER: (header_of.PARAMETER_PROBLEM, 0),
 }
 _TROUBLE = {type_and_code: trouble for trouble, type_and_code in _TYPE_AND_CODE.items()} | {

@@ -29,6 +29,7 @@ from labstack.headers.ethernet import ETHERTYPE_IPV4
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import IPv4 as Header
 from labstack.headers.ipv4 import pack_ordinary, pseudo_sum
+from labstack.internet.fragments import CUT, Fragments, Reassembler, cut
 from labstack.internet.layer import Transport, Trouble
 from labstack.internet.routing import Route, RoutingTable
 from labstack.link.arp import Arp
@@ -50,10 +51,7 @@ ROUTE_ADDED = Rule("ipv4.route_added", "the routing table learns a way to a netw
 ROUTE_REMOVED = Rule("ipv4.route_removed", "the routing table loses a way to a network", "RFC 1812 §5.2.4")
 NO_ROUTE = Rule("ipv4.no_route", "no route leads to the destination", "RFC 1812 §4.3.3.1")
 TTL_EXCEEDED = Rule("ipv4.ttl_exceeded", "its time to live is used up", "RFC 1812 §5.3.1")
-TOO_BIG = Rule("ipv4.too_big", "it does not fit into the next link's frames", "RFC 1812 §4.2.2.7")
-FRAGMENT = Rule(
-    "ipv4.fragment", "it is a piece of a datagram, and this host does not put pieces together", "RFC 791"
-)
+TOO_BIG = Rule("ipv4.too_big", "it does not fit the next link, and must not be cut", "RFC 1812 §4.2.2.7")
 UNKNOWN_PROTOCOL = Rule(
     "ipv4.unknown_protocol", "no transport here has that protocol number", "RFC 1122 §3.2.2.1"
 )
@@ -89,8 +87,9 @@ class IPv4:
     version = 4
 
     def __init__(
-        self, node: Node, table: RoutingTable, *, forwarding: bool = False, header: type[Header] = Header
-    ) -> None:
+        self, node: Node, table: RoutingTable, *, forwarding: bool = False, header: type[Header] = Header,
+        fragments: Callable[[Node, Callable[[bytes], None]], Reassembler] = Fragments,
+    ) -> None:  # fmt: skip
         self.node = node
         self._table = table
         self._header = header
@@ -105,6 +104,7 @@ class IPv4:
         self._transports: dict[int, Transport] = {}
         self.onlookers: dict[int, list[Onlooker]] = {}
         """Raw sockets, by protocol number."""
+        self.fragments = fragments(node, self._incomplete)
         self._identification = below(node.random("ipv4.identification"), 1 << 16)
 
     # --- set-up
@@ -246,18 +246,28 @@ class IPv4:
             self._loop(packet + header + bytes(payload), segment_size)
             return
         interface, arp, next_hop = self._way(dst)
-        if dst in self._broadcasts:
-            if not broadcast:
-                raise OSError(
-                    errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone"
-                )
+        if dst in self._broadcasts and not broadcast:
+            raise OSError(errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone")
+        mtu = interface.mtu
+        if length > mtu and not segment_size:
+            if not may_fragment:
+                raise OSError(errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {mtu}")
+            self._send_pieces(Header.parse_quoted(packet), b"".join((header, payload)), mtu)
+        elif dst in self._broadcasts:
             interface.send(BROADCAST, ETHERTYPE_IPV4, packet + header, payload, segment_size)
-            return
-        if length > interface.mtu and not segment_size:
-            raise OSError(
-                errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {interface.mtu}"
-            )
-        arp.send(next_hop, packet + header, payload, segment_size)
+        else:
+            arp.send(next_hop, packet + header, payload, segment_size)
+
+    def _send_pieces(self, header: Header, body: Buffer, mtu: int) -> None:
+        """Send what is longer than `mtu` as fragments."""
+        interface, arp, next_hop = self._way(header.dst)
+        if self.node.events:
+            self.node.events.cause = self.node.events.emit(CUT, length=header.total_length, mtu=mtu)
+        for front, piece in cut(header, body, mtu):
+            if header.dst in self._broadcasts:
+                interface.send(BROADCAST, ETHERTYPE_IPV4, front, piece)
+            else:
+                arp.send(next_hop, front, piece, 0)
 
     def _way(self, dst: IPAddress) -> tuple[Interface, Arp, IPAddress]:
         """The interface, and the neighbour on it, through which `dst` is reached. Raises OSError
@@ -357,8 +367,10 @@ class IPv4:
 
     def _deliver(self, header: Header, datagram: Buffer, segment_size: int, to_group: bool) -> None:
         if header.more_fragments or header.fragment_offset:
-            self.node.drop(FRAGMENT, src=str(header.src))
-            return
+            whole = self.fragments.add(header, datagram)
+            if whole is None:
+                return
+            header, datagram = whole
         transport = self._transports.get(header.protocol)
         onlookers = self.onlookers.get(header.protocol) if self.onlookers else None
         for each in onlookers or ():
@@ -388,18 +400,21 @@ class IPv4:
             self.node.drop(NO_ROUTE, dst=str(header.dst))
             self._report(Trouble.NET_UNREACHABLE, datagram)
             return
-        if header.total_length > interface.mtu and not segment_size:
+        too_big = header.total_length > interface.mtu and not segment_size
+        if too_big and header.dont_fragment:
             self.node.drop(TOO_BIG, length=header.total_length, mtu=interface.mtu)
-            if header.dont_fragment:
-                self._report(Trouble.TOO_BIG, datagram, interface.mtu)
+            self._report(Trouble.TOO_BIG, datagram, interface.mtu)
             return
         if self.node.events:
             self.node.events.cause = self.node.events.emit(
                 FORWARDED, dst=str(header.dst), interface=interface.name, ttl=header.ttl - 1
             )
         header.ttl -= 1
-        front = header.pack()
         body = memoryview(datagram)[header.header_length :]
+        if too_big:
+            self._send_pieces(header, body, interface.mtu)
+            return
+        front = header.pack()
         if segment_size:
             # An unfinished segment: the device expects the transport's header in front of the payload.
             cut = (body[12] >> 4) * 4
@@ -407,6 +422,11 @@ class IPv4:
         arp.send(next_hop, front, body, segment_size)
 
     # --- trouble
+    def _incomplete(self, piece: bytes) -> None:
+        """The other pieces of this datagram have not come: tell its sender, unless it was for many."""
+        if self.is_own(Header.parse_quoted(piece).dst):
+            self._report(Trouble.REASSEMBLY_EXCEEDED, piece)
+
     def _report(self, trouble: Trouble, datagram: Buffer, detail: int = 0) -> None:
         if self.report is not None:
             self.report(trouble, datagram, detail)

@@ -26,6 +26,7 @@ class Trouble(Enum):
     PROHIBITED = "a router or firewall on the way refuses to carry it"
     TOO_BIG = "it is larger than a link on the way carries, and must not be cut"
     TTL_EXCEEDED = "it passed more routers than its time to live allows"
+    REASSEMBLY_EXCEEDED = "some of its fragments did not arrive in time"
     BAD_HEADER = "a machine on the way cannot make sense of its header"
 
 
@@ -38,11 +39,12 @@ ERRNO: Mapping[Trouble, int] = MappingProxyType(
         Trouble.PROHIBITED: errno.EHOSTUNREACH,
         Trouble.TOO_BIG: errno.EMSGSIZE,
         Trouble.TTL_EXCEEDED: errno.EHOSTUNREACH,
+        Trouble.REASSEMBLY_EXCEEDED: errno.EHOSTUNREACH,
         Trouble.BAD_HEADER: errno.EPROTO,
     }
 )
 """What a program hears of it, as on Linux."""
-PASSING = frozenset({Trouble.TTL_EXCEEDED, Trouble.BAD_HEADER})
+PASSING = frozenset({Trouble.TTL_EXCEEDED, Trouble.REASSEMBLY_EXCEEDED, Trouble.BAD_HEADER})
 """What may be over when the next datagram is sent."""
 
 

@@ -46,7 +46,8 @@ NOT_A_NEIGHBOUR = Rule(
 LIFETIME = 60 * SECOND
 RETRY = SECOND
 TRIES = 3
-QUEUE = 16
+QUEUE = 64
+"""Packets that wait for one answer: the longest datagram crosses Ethernet in 45 fragments."""
 QUESTIONS = 256
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from labstack import Network
 from labstack.core.addresses import BROADCAST, IPv4Address, Prefix, mask
-from labstack.headers.ipv4 import PROTO_UDP, IPv4
+from labstack.headers.ipv4 import PROTO_ICMP, PROTO_UDP, IPv4
 from labstack.internet.routing import LongestPrefixTable, Route
 from tests.scene import Peer, Tape, connected, pair, read_all, settle
 
@@ -115,16 +115,6 @@ def test_a_source_that_is_no_host_is_dropped_by_name(src):
         peer.udp(7, 9, b"?", src=IPv4Address(bytes(map(int, src.split(".")))))
         assert waiting(s) == [] and peer.quiet()
         assert dict(peer.host.counters) == {"ipv4.bad_source": 1}
-
-
-def test_fragments_are_dropped_by_name_for_now():
-    with Network() as net:
-        peer = Peer(net)
-        s = udp_socket(peer.host)
-        peer.udp(7, 9, b"first", more_fragments=True)
-        peer.udp(7, 9, b"second", fragment_offset=3)
-        assert waiting(s) == [] and peer.quiet()
-        assert dict(peer.host.counters) == {"ipv4.fragment": 2}
 
 
 def test_options_are_skipped():
@@ -355,10 +345,11 @@ def test_a_datagram_that_does_not_fit_the_next_link_tells_its_sender_the_mtu():
         s.close()
         assert len(read_all(t)) == 5000  # the MSS of the handshake kept all segments small enough
         assert r.counters["ipv4.too_big"] == 0
-        udp = udp_socket(a, 5)
-        udp.sendto(bytes(1000), ("10.1.0.1", 9))  # UDP may be cut, and fragments are a later issue
+        a.raw(PROTO_UDP).send("10.1.0.1", bytes(1000))  # what must not be cut
         net.run()
         assert r.counters["ipv4.too_big"] == 1
+        (told,) = [shot for shot in tape.sent(r) if shot.ip and shot.ip.protocol == PROTO_ICMP]
+        assert told.body[:2] == b"\3\4" and told.body[6:8] == (600).to_bytes(2, "big")
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0/8", "224.0.0.1/8", "10.0.0.255/24", "255.255.255.255/32"])
