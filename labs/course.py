@@ -144,6 +144,9 @@ def main() -> None:
             mine.mkdir(exist_ok=True)
             for lab in course.labs:
                 notebook = course.release(lab)
+                for beside in notebook.parent.iterdir():
+                    if beside.is_dir():  # what the lab needs to look at
+                        shutil.copytree(beside, mine / beside.name, dirs_exist_ok=True)
                 if not (mine / notebook.name).exists():
                     shutil.copy(notebook, mine)
                 print(f"labs/mine/{notebook.name}")

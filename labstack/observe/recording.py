@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from labstack.core.addresses import MAC
@@ -45,23 +45,37 @@ def frames(path: str | Path) -> Iterator[tuple[int, bytes]]:
 
 
 def read(path: str | Path, names: Mapping[str, str] | None = None) -> Trace:
-    """The frames of a capture file between two machines, as a trace. `names` are for IP addresses; a machine
-    without one is called by its address. Raises ValueError, OSError."""
+    """The frames of a capture file, as a trace. `names` are for IP addresses; a machine without one is called
+    by its address. Behind a router, a frame's machines are those that its datagram names. Raises ValueError,
+    OSError."""
     records = list(frames(path))
-    machines = _machines((frame for _, frame in records), names or {})
+    known = names or {}
+    machines = _machines((frame for _, frame in records), known)
+    ends = [_ends(frame, machines, known) for _, frame in records]
     time = records[0][0] if records else 0
     numbers = count(1)
-    sources = {name: Events(name, lambda: time, numbers) for name in machines.values()}
+    sources = {name: Events(name, lambda: time, numbers) for name in dict.fromkeys(chain(*ends))}
     trace = Trace(sources.values(), ends={DEVICE: tuple(sources)}, origin=time)
-    for number, (moment, frame) in enumerate(records, start=1):
+    for number, ((moment, frame), (sender, receiver)) in enumerate(zip(records, ends, strict=True), start=1):
         time = moment
-        sender = machines[Ethernet.parse(frame).src]
         sources[sender].emit(SENT, number=number, device=DEVICE, frame=frame, segment_size=0)
-        for name, events in sources.items():
-            if name != sender:
-                events.emit(RECEIVED, number=number, device=DEVICE, frame=frame)
+        sources[receiver].emit(RECEIVED, number=number, device=DEVICE, frame=frame)
     trace.close()
     return trace
+
+
+def _ends(frame: bytes, machines: Mapping[MAC, str], names: Mapping[str, str]) -> tuple[str, str]:
+    """The machine that a frame comes from and the one that it is for: by the addresses inside it where these
+    have a name, else by the MAC addresses."""
+    ethernet = Ethernet.parse(frame)
+    src, dst = "", ""
+    for layer in layers(frame):
+        if isinstance(layer.header, ARP):
+            src, dst = str(layer.header.sender_ip), str(layer.header.target_ip)
+        elif isinstance(layer.header, IPv4):
+            src, dst = str(layer.header.src), str(layer.header.dst)
+    sender = names.get(src) or machines[ethernet.src]
+    return sender, names.get(dst) or machines.get(ethernet.dst) or dst or str(ethernet.dst)
 
 
 def _machines(captured: Iterator[bytes], names: Mapping[str, str]) -> dict[MAC, str]:

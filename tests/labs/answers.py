@@ -60,7 +60,8 @@ class Lab:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.notebook = nbformat.read(LABS / "source" / name / f"{name}.ipynb", as_version=4)
+        self.folder = LABS / "source" / name
+        self.notebook = nbformat.read(self.folder / f"{name}.ipynb", as_version=4)
 
     def cells(self, kind: str) -> dict[str, str]:
         """Sources by id, in order: of the answers ("solution"), the checks ("grade"), or both and all else
@@ -120,7 +121,7 @@ class Lab:
             if name in graded and name not in checks:
                 continue
             try:
-                with contextlib.redirect_stdout(io.StringIO()):
+                with contextlib.chdir(self.folder), contextlib.redirect_stdout(io.StringIO()):
                     _run(answers.get(name, source), space)
             except Exception as error:
                 said[name] = str(error)

@@ -221,7 +221,9 @@ def test_from_the_command_line(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_whole_lab_runs(name, tmp_path):
     """Also the cells that give no marks: the transfers, the charts and, where there is a TAP, Linux."""
-    client = NotebookClient(Lab(name).notebook, timeout=120, kernel_name="python3")
+    lab = Lab(name)
+    shutil.copytree(lab.folder, tmp_path, dirs_exist_ok=True)
+    client = NotebookClient(lab.notebook, timeout=120, kernel_name="python3")
     client.execute(cwd=str(tmp_path))
 
 
