@@ -200,7 +200,7 @@ class LinuxPeer:
                 end: IO[bytes] | None = None
                 if stream is None and number:
                     if kept < 0:
-                        kept = os.memfd_create("output", os.MFD_CLOEXEC)
+                        kept = _appending("output")
                     theirs.append(kept)
                 elif stream is None or stream == subprocess.DEVNULL:
                     opened.append(os.open(os.devnull, os.O_RDWR))
@@ -251,7 +251,7 @@ class LinuxPeer:
         Raises LinuxCommandFailed, with its words, when its status is not 0, and subprocess.TimeoutExpired
         after `timeout` seconds.
         """
-        streams = [os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC), "w+b") for name in ("in", "out", "err")]
+        streams = [os.fdopen(_appending(name), "w+b") for name in ("in", "out", "err")]
         try:
             streams[0].write(input.encode())
             streams[0].seek(0)
@@ -323,3 +323,13 @@ class LinuxPeer:
 
     def __repr__(self) -> str:
         return f"<LinuxPeer {self.address} on {self.tap}{'' if self._end.alive else ' (closed)'}>"
+
+
+def _appending(name: str) -> int:
+    """A file in memory, to whose end all is written. Otherwise what two threads write at once may lie on one
+    another: Linux does not lock the position in such a file."""
+    from fcntl import F_SETFL, fcntl  # not every system has it
+
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    fcntl(descriptor, F_SETFL, os.O_APPEND)
+    return descriptor

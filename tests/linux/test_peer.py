@@ -123,6 +123,22 @@ def test_output_is_kept(linux: LinuxPeer) -> None:
     assert program.output == "one\ntwo\nthree\n"
 
 
+AT_ONCE = """
+import os, threading
+write = lambda: [os.write(1, b"0123456\\n") for _ in range(5000)]
+threads = [threading.Thread(target=write) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_output_of_threads_that_write_at_once_is_kept(linux: LinuxPeer) -> None:
+    program = linux.run([sys.executable, "-c", AT_ONCE])
+    assert program.wait(20) == 0
+    assert program.output == "0123456\n" * 20_000
+    assert linux.check([sys.executable, "-c", AT_ONCE]).stdout == "0123456\n" * 20_000
+
+
 def test_output_to_files_and_together(linux: LinuxPeer, tmp_path: Path) -> None:
     with open(tmp_path / "out", "wb") as file:
         linux.run(["sh", "-c", "echo one; echo two >&2"], stdout=file, stderr=subprocess.STDOUT).wait(20)
