@@ -7,7 +7,7 @@ import pytest
 
 from labstack import CoDel, Network, TcpConfig, data_segment, syn
 from labstack.headers.ipv4 import CE, ECT_0, NOT_ECT, PROTO_TCP
-from labstack.headers.tcp import ACK, CWR, ECE, PSH, SYN, Options
+from labstack.headers.tcp import ACK, AE, CWR, ECE, PSH, SYN, Options
 from tests.bottleneck import Bottleneck
 from tests.scene import MS, Peer, Tape, connected, pair, pattern, read_all
 
@@ -62,6 +62,7 @@ def test_an_answer_with_ece_alone_agrees(answer, agreed):
     "ours, theirs, answer",
     [
         ("accept", ECE | CWR, ECE), ("request", ECE | CWR, ECE), ("off", ECE | CWR, 0),
+        ("accept", AE | ECE | CWR, ECE),  # accurate ECN, RFC 9768 §3.1.2: who does not know it answers so
         ("accept", 0, 0), ("accept", ECE, 0), ("accept", CWR, 0),
     ],
 )  # fmt: skip

@@ -205,6 +205,61 @@ def test_a_shut_window_is_probed_for_ever():
         assert first.body + b"".join(shot.body for shot in peer.take_all()) == b"patience"
 
 
+@pytest.mark.parametrize("closing", [False, True])
+def test_beside_a_probe_an_ack_is_numbered_so_that_it_counts(closing):
+    """The peer's window is shut: beyond it, where a probe is, no segment is acceptable (§3.10.7.4)."""
+    with Network() as net:
+        peer, s = open_pair(net, window=0)
+        base = peer.rcv_nxt
+        s.send(b"patience")
+        net.sleep("2 s")
+        assert spans(peer.take_all(), base) == [(0, 1)]
+        for _ in range(2):
+            peer.tcp(ACK, bytes(1460), ack=base, window=0)
+        (answer,) = peer.take_all()
+        assert answer.is_pure_ack
+        assert (answer.tcp.seq - base) % 2**32 == 0 and answer.tcp.ack == peer.snd_nxt
+        if closing:  # bytes are unread: a reset, and it counts
+            s.close()
+            (reset,) = peer.take_all()
+            assert "RST" in reset.flags and (reset.tcp.seq - base) % 2**32 == 0
+
+
+def test_what_an_ack_beside_a_probe_says_counts():
+    """A peer that numbers it by its SND.NXT, behind its probe of our shut window, is understood too."""
+    with Network() as net:
+        peer, s = open_pair(net, receive_buffer=1000)
+        base, first = peer.rcv_nxt, peer.snd_nxt
+        peer.tcp(ACK, bytes(1000), ack=base)
+        s.send(bytes(1000))
+        peer.take_all()
+        peer.tcp(ACK, b"?", ack=base)  # not taken in
+        assert peer.take().tcp.ack == (first + 1000) % 2**32
+        peer.tcp(ACK, ack=base + 1000)
+        assert flight(s).recovery.outstanding == 0
+
+
+@pytest.mark.feature("TCP", "Two programs that write all before they read, over small windows: both get all")
+def test_two_that_write_first_and_read_then():
+    with Network() as net:
+        small = {"tcp": TcpConfig(receive_buffer=8000, send_buffer=8000)}
+        a, b, _ = pair(net, wire={"delay": "5 ms"}, b=small)
+        s, t = connected(net, a, b)
+
+        def write_and_read():
+            net.sleep("5 s")  # by then its window is shut, and was probed
+            t.sendall(pattern(100_000, 1))
+            t.shutdown(1)
+            return read_all(t)
+
+        program = b.spawn(write_and_read)
+        s.sendall(pattern(100_000))  # it has room for all of it, and then reads
+        s.shutdown(1)
+        assert read_all(s) == pattern(100_000, 1)
+        assert program.join() == pattern(100_000)
+        assert net.now < 6, "no round trip waited for a probe"
+
+
 def test_a_shut_window_whose_peer_is_gone_ends():
     with Network() as net:
         peer, s = open_pair(net, window=0, retries=5)

@@ -214,10 +214,9 @@ class Connection:
 
     def abort(self) -> None:
         """End at once, and tell the peer by a reset."""
-        if self.state is State.SYN_RECEIVED:
-            self._reset(seq_add(self.iss, 1), self.receiver.rcv_nxt, rules.ABORT)
-        elif self.state.synchronized and self.state is not State.TIME_WAIT:
-            self._reset(self.flight.sender.snd_nxt, self.receiver.rcv_nxt, rules.ABORT)
+        half_open = self.state is State.SYN_RECEIVED
+        if half_open or (self.state.synchronized and self.state is not State.TIME_WAIT):
+            self._reset(self._seq(), self.receiver.rcv_nxt, rules.ABORT)
         self._finish(0)
 
     def abort_silently(self) -> None:
@@ -304,9 +303,10 @@ class Connection:
 
     def _not_acceptable(self, header: Header, data: Buffer) -> None:
         """Say what is expected. What the segment acknowledges counts all the same, if it is in place: it may
-        probe a window that is shut, or keep the connection alive (§3.10.7.4, RFC 9293 §3.8.4)."""
+        probe a window that is shut, or follow such a probe, or keep the connection alive (§3.10.7.4, RFC 9293
+        §3.8.4)."""
         self.node.drop(rules.OUT_OF_WINDOW, **self.names, seq=header.seq)
-        flags, size = header.flags, len(data)
+        flags, size, at = header.flags, len(data), seq_sub(header.seq, self.receiver.rcv_nxt)
         if flags & SYN:
             self._on_old_syn(header)
             return
@@ -315,10 +315,9 @@ class Connection:
             self._send_ack(rules.FIN_AGAIN)
             self._last_wait.set(self.node.clock.now + 2 * self.config.msl)
             return
-        in_place = seq_sub(header.seq, self.receiver.rcv_nxt) in (-1, 0)
-        if flags & ACK and in_place and not self._process_ack(header, 1):
+        if flags & ACK and abs(at) <= 1 and not self._process_ack(header, 1):
             return
-        if size and seq_sub(header.seq, self.receiver.rcv_nxt) + size <= 0:
+        if size and at + size <= 0:
             self.receiver.accept(header.seq, data, False)  # nothing new, but the ACK tells that it came twice
         if size or flags & FIN:
             # Its ACK was lost, or it is a probe: the peer has to hear at once.
@@ -466,7 +465,7 @@ class Connection:
 
     def _on_dead_peer(self) -> None:
         """Should it live after all, it hears that we have given up, as from Linux."""
-        self._reset(self.flight.sender.snd_nxt, self.receiver.rcv_nxt, rules.ABORT)
+        self._reset(self._seq(), self.receiver.rcv_nxt, rules.ABORT)
         self._finish(errno.ETIMEDOUT)
 
     # --- sending
@@ -483,9 +482,16 @@ class Connection:
         self._send(flags | told, segment.seq, why, segment.data, segment_size, ecn)
 
     def _send_ack(self, why: Rule) -> None:
+        self._send(ACK, self._seq(), why)
+
+    def _seq(self) -> int:
+        """The number of a segment without bytes: SND.NXT, but not beyond the peer's window, where a probe of
+        a shut one has brought it. Such a segment would be dropped, with all that it acknowledges (RFC 9293
+        §3.10.7.4), and then a peer that reads only once it has sent would do neither for ever."""
         # Half-open, nothing but the SYN was sent: `sender` begins when the handshake is through.
-        half_open = self.state is State.SYN_RECEIVED
-        self._send(ACK, seq_add(self.iss, 1) if half_open else self.flight.sender.snd_nxt, why)
+        sender, half_open = self.flight.sender, self.state is State.SYN_RECEIVED
+        beyond = max(seq_sub(sender.snd_nxt, sender.snd_una) - sender.snd_wnd, 0)
+        return seq_add(self.iss, 1) if half_open else seq_add(sender.snd_nxt, -beyond)
 
     def _send(self, flags: int, seq: int, why: Rule, data: Buffer = b"", segment_size: int = 0,
             ecn: int = 0) -> None:  # fmt: skip
@@ -518,7 +524,7 @@ class Connection:
     def _time_out(self) -> None:
         """The peer does not answer any more, or does not let go (R2 of RFC 9293 §3.8.3)."""
         if self.orphan:
-            self._reset(self.flight.sender.snd_nxt, self.receiver.rcv_nxt, rules.ABORT)
+            self._reset(self._seq(), self.receiver.rcv_nxt, rules.ABORT)
         self._finish(errno.ETIMEDOUT)
 
     def _finish(self, error: int) -> None:
