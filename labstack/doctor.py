@@ -36,6 +36,8 @@ PROGRAMS = {
     "curl": "curl",
     "nginx": "nginx-light",
     "iperf3": "iperf3",
+    "nmap": "nmap",
+    "hping3": "hping3",
     "tshark": "tshark",
 }
 """Each with the package of Debian and Ubuntu that has it."""
