@@ -32,6 +32,7 @@ OWN = {
     "09": ("labstack.transport.tcp.rtt", "labstack.transport.tcp.recovery"),
     "10": ("labstack.transport.tcp.congestion.reno",),
 }
+OWN["14"] = OWN["08"] + OWN["09"] + OWN["10"]
 """Where the package's own parts stand, by the lab that replaces them. Of labs 00 and 07 it has none."""
 
 

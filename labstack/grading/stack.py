@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from labstack import Host, Network, TcpConfig, data_segment
+from labstack import Host, Network, TcpConfig
 from labstack.applications import echo
 from labstack.grading.story import ISS
 from labstack.observe.trace import Trace
+from labstack.physical.faults import Match
 from labstack.sockets.socket import Socket
 from labstack.transport.tcp.recovery import NewReno
 
@@ -37,10 +38,10 @@ class Stack:
         return [f"{p.sent / 1e9:9.3f} s  {p.sender} ▶ {', '.join([p.info, *p.remarks])}" for p in packets]
 
     def there_and_back(
-        self, *files: bytes, yours: str = "you", seed: int = 14, lost: Sequence[int] = (), **wire: Any
+        self, *files: bytes, yours: str = "you", seed: int = 14, lost: Sequence[Match] = (), **wire: Any
     ) -> float:
         """Send each file to the server, which sends it back, on a connection of its own: how many seconds it
-        took. `yours` names the machines that have the parts, `lost` the data segments that get lost, and
+        took. `yours` names the machines that have the parts, `lost` what gets lost (`data_segment(40)`), and
         `wire` is as for `Network.wire`. Raises AssertionError when a file comes back otherwise, or when in
         the end something is left of a connection."""
         with Network(seed) as net:
@@ -48,8 +49,8 @@ class Stack:
             you = net.host("you", "10.0.0.1/24", tcp=PLAIN, **parts["you"])
             server = net.host("server", "10.0.0.2/24", tcp=PLAIN, **parts["server"])
             line = net.wire(you, server, **{"rate": "10 Mbit/s", "delay": "20 ms"} | wire)
-            for number in lost:
-                line.drop(data_segment(number))
+            for match in lost:
+                line.drop(match)
             self.trace = net.capture(line)
             for host in (you, server):  # their numbers begin just before they start again at 0
                 host.tcp._initial_number = lambda name: ISS  # type: ignore[method-assign]

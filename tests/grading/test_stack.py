@@ -11,8 +11,11 @@ from tests.grading.test_judge import RIGHT, cell, part
 FILE = Random(14).randbytes(60_000)
 TALES = cell(
     """
+    from labstack import data_segment
+
+
     def a_file_comes_back(stack, random):
-        took = stack.there_and_back(random.randbytes(60_000), lost=(20,))
+        took = stack.there_and_back(random.randbytes(60_000), lost=[data_segment(20)])
         assert took < 0.5, f"it took {took:.2f} s"
     """
 )

@@ -17,6 +17,7 @@ from book.normalise import normal_form, read
 from labs.course import LABS, Course, likeness
 from labstack.transport.tcp.receiver import Reassembly
 from labstack.transport.tcp.rtt import Rfc6298
+from tests.labs import wrong_14
 from tests.labs.answers import Lab, Wrong
 
 NAMES = Course().labs
@@ -25,6 +26,10 @@ WRONG = [
     for name in NAMES
     for wrong in importlib.import_module(f"tests.labs.wrong_{name[:2]}").WRONG
 ]
+# Lab 14's are whole transfers: they take their time, and are all handed in under `check`.
+QUICK = [p for p in WRONG if not p.id.startswith("14") or "kept by the class" in p.id or "cheat" in p.id]
+# Of the ways to cheat, the plainest is handed in: all are refused before anything runs.
+IN_A_COURSE = [p for p in WRONG if "cheat" not in p.id or "inherits" in p.id]
 
 # nbgrader changes limits of the process it runs in, and is slow to load: one process for many commands.
 CLERK = """
@@ -129,7 +134,7 @@ def test_an_empty_answer_gets_nothing(name, clerk, tmp_path):
 
 
 @pytest.mark.feature("Labs", "Each wrong solution loses marks, with a report that names its mistake")
-@pytest.mark.parametrize(("name", "wrong"), WRONG)
+@pytest.mark.parametrize(("name", "wrong"), QUICK)
 def test_a_wrong_answer_is_found(name: str, wrong: Wrong) -> None:
     lab = Lab(name)
     said = lab.check({wrong.cell: lab.wrong(wrong)}, wrong.found_by[:1])  # the others: in a course, below
@@ -138,7 +143,7 @@ def test_a_wrong_answer_is_found(name: str, wrong: Wrong) -> None:
 
 
 @pytest.mark.check
-@pytest.mark.parametrize(("name", "wrong"), WRONG)
+@pytest.mark.parametrize(("name", "wrong"), IN_A_COURSE)
 def test_a_wrong_answer_loses_marks_in_a_course(name, wrong, clerk, tmp_path):
     lab = Lab(name)
     points, said = clerk.grade(name, "wrong", {wrong.cell: lab.wrong(wrong)}, tmp_path)
@@ -186,6 +191,25 @@ def test_copies_are_seen_by_the_instructor(tmp_path):
         Course(tmp_path).hand_in(right.name, path, student)
     shares = dict(Course(tmp_path).alike(right.name))
     assert shares["copier"] > 0.95 and shares["honest"] < 0.5, shares
+
+
+def test_the_capstone_is_made_of_the_other_labs_answers():
+    answers = {}
+    for name in ("08-tcp-receiver-and-closing", "09-tcp-sender", "10-congestion-control"):
+        answers |= Lab(name).cells("solution")
+    for cell, source in Lab("14-capstone").cells("solution").items():
+        theirs = [line for line in answers[cell].splitlines() if "### " not in line]
+        assert source.splitlines()[2:-3] == theirs, f"{cell} has changed"
+
+
+@pytest.mark.check
+@pytest.mark.feature("Labs", "The capstone finds what no lab with one connection can: state kept by a class")
+def test_only_the_capstone_finds_what_connections_share():
+    shared = [wrong for wrong in wrong_14.WRONG if "kept by the class" in wrong.name]
+    for name, wrong in zip(("08-tcp-receiver-and-closing", "09-tcp-sender"), shared, strict=True):
+        lab = Lab(name)
+        said = lab.check({wrong.cell: lab.wrong(wrong)}, tuple(lab.points))
+        assert not any(said.values()), f"{name} finds it too: {said}"
 
 
 def test_likeness_sees_through_new_names():
