@@ -141,6 +141,14 @@ def test_the_tail_is_lost(lost):
     assert a.counters["tcp.retransmitted"] == len(lost)
 
 
+def test_a_probe_is_believed_although_all_before_it_waited_in_a_queue():
+    """The probe has the line for itself: it is answered sooner than any of those before, but the SYN was not
+    slower. So it is the probe that is answered, and no time-out is needed."""
+    tape, a, b, arrived = lose(9, 10, then=0.5, rate="10 Mbit/s")
+    assert a.counters["tcp.retransmission_timeout"] == 0 and a.counters["tcp.tail_loss_probe"] == 1
+    assert arrived < 6 * RTT
+
+
 def test_a_probe_that_repairs_the_only_loss_cuts_the_window_all_the_same():
     """RFC 8985 §7.4.2: otherwise the loss would go unnoticed by congestion control."""
     with Network(seed=1) as net:

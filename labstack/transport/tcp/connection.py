@@ -444,8 +444,8 @@ class Connection:
     # --- the handshake
     def _established(self, seq: int, window: int) -> None:
         """The handshake is through: from now on bytes flow."""
-        self.flight.start(self.iss, self.mss, self.handshake.syn_lost, self.agreed.sack)
         self.handshake.finish()
+        self.flight.start(self.iss, self.mss, self.handshake.syn_lost, self.agreed.sack)
         self.flight.sender.acknowledge(seq, seq_add(self.iss, 1), window)
         self._max_window = window
         self._keepalive.start()

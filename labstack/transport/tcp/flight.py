@@ -104,6 +104,7 @@ class Flight:
         self.recovery = self._parts.recovery(mss, self.config)
         if self.recovery.selective and not sack:
             self.recovery = NewReno(mss, self.config)
+        self.recovery.min_rtt = self.rtt.srtt  # the handshake's
         window = mss if syn_lost else self.config.initial_window * mss
         self.congestion = by_name(self.config.congestion)(mss, window)
         if syn_lost:

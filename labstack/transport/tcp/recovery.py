@@ -37,6 +37,8 @@ class Recovery(Protocol):
     """What a time-out took for lost is being sent again."""
     outstanding: int
     """Bytes sent and not acknowledged: FlightSize."""
+    min_rtt: int | None
+    """The shortest round trip; the handshake's at first. What is answered sooner was answered before."""
     reason: Rule
     """Why the stretch that `next_lost` names is taken for lost."""
     spurious: bool
