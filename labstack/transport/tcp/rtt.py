@@ -46,9 +46,8 @@ class Rfc6298:
         else:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) // 4
             self.srtt += (rtt - self.srtt) // 8
-        config = self._config
-        rto = self.srtt + max(config.clock_granularity, 4 * self.rttvar)
-        self.rto = min(max(rto, config.min_rto), config.max_rto)
+        rto = self.srtt + max(self._config.clock_granularity, 4 * self.rttvar)
+        self.rto = min(max(rto, self._config.min_rto), self._config.max_rto)
 
     def back_off(self) -> None:
         self.rto = min(self.rto * 2, self._config.max_rto)
