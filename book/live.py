@@ -14,7 +14,10 @@ from pathlib import Path
 from subprocess import PIPE
 
 import walls
+from heist import Segments
 
+from labstack.core.seq import seq_add
+from labstack.headers.tcp import ACK, RST, SYN
 from labstack.host import Host
 from labstack.linux import LinuxPeer
 from labstack.observe import recording
@@ -184,3 +187,23 @@ def ten_sends(peer: LinuxPeer, port: int) -> None:
     """Start a program on the Linux side that sends six bytes ten times to whoever connects to this port."""
     peer.run([sys.executable, "-c", TEN_SENDS, str(port)])
     peer.wait_for_port(port)
+
+
+def flights(peer: LinuxPeer, rounds: int, round_trip: float = 0.3) -> Trace:
+    """Ask Linux's Web server for its page, and acknowledge what has come only once each `round_trip` seconds,
+    as if the path were that long; after so many rounds, hang up."""
+    lab = peer.host()
+    captured = lab.capture("linux")
+    request = b"GET / HTTP/1.0\r\n\r\n"
+    with lab.raw(6) as below:
+        mine = Segments(below, peer.address)
+        mine.send(SYN, 0)
+        begin = mine.heard().seq + 1
+        lab.sleep(round_trip)
+        mine.send(ACK, 1, begin, request)
+        for _ in range(rounds):
+            lab.sleep(round_trip)
+            last = [p for p in captured.packets if p.sender == "linux" and p.payload_length][-1]
+            mine.send(ACK, 1 + len(request), seq_add(last.tcp.seq, last.payload_length))
+        mine.send(RST, 1 + len(request))
+    return captured

@@ -43,4 +43,6 @@ class Panels(Chart):
             limits.append(axes.get_xlim())
         for axes in every[:-1]:
             axes.set_xlabel("")
+        if legend := every[-1].get_legend():
+            legend.set_bbox_to_anchor((0.5, -0.19))  # below the words of the axis, which only the last has
         every[0].set_xlim(min(low for low, _ in limits), max(high for _, high in limits))

@@ -6,6 +6,7 @@ beside it is what a notebook stores and what `print` shows. No answer is known h
 
 from __future__ import annotations
 
+import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -360,18 +361,30 @@ class Verdict(look.Shown):
         return "\n".join([*self.lines, f"{self.name} is yours.{kept}"])
 
 
-def judge(mine: Any, book: F, cases: Sequence[Case | Trial], keep: str | Path | None = "mystack") -> Verdict:
+def judge(
+    mine: Any,
+    book: F,
+    cases: Sequence[Case | Trial],
+    keep: str | Path | None = "mystack",
+    part: str = "",
+    classes: Sequence[type] = (),
+) -> Verdict:
     """Hold the reader's function to `cases`, and beside it to nothing else.
 
     While `mine` has its gap, or is wrong, the book's answer stands in, so that a chapter runs from top to
     bottom either way. What is right is kept: its source goes into the folder `keep`, in a file of its name.
+    Where the stack takes a class, `classes` are those of the chapter that call the function: they are kept
+    with it, and the last one under the name `part`, which is the file's.
     """
     verdict = Verdict(mine, book, cases)
     if verdict.right and keep is not None:
-        path = Path(keep) / f"{mine.__name__}.py"
+        path = Path(keep) / f"{part or mine.__name__}.py"
         try:
+            source = "\n\n".join(map(_source, (mine, *classes)))
+            if part:
+                source += f"\n\n{part} = {classes[-1].__name__}\n"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(_source(mine), encoding="utf-8")
+            path.write_text(source, encoding="utf-8")
             verdict.kept = path
         except OSError:
             pass  # in a folder that may not be written to, a right answer is right all the same
@@ -409,7 +422,14 @@ def _fold(text: str) -> list[str]:
 
 
 def _source(part: Callable[..., object]) -> str:
-    return textwrap.dedent(inspect.getsource(part))
+    if not isinstance(part, type):
+        return textwrap.dedent(inspect.getsource(part))
+    # Of a class in a notebook, Python finds the source by its methods only.
+    method = next(member for member in vars(part).values() if inspect.isfunction(member))
+    cell = "".join(inspect.findsource(method)[0])
+    whole = (node for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.ClassDef))
+    found = next(node for node in whole if node.name == part.__name__)
+    return textwrap.dedent(ast.get_source_segment(cell, found, padded=True) or "") + "\n"
 
 
 def widgets() -> Any:

@@ -505,6 +505,77 @@ def test_20_whatever_is_played_ends(way: str, book: None) -> None:
         assert "segments in" in str(play(first, last, segments, delayed, way))
 
 
+# --- 22 -----------------------------------------------------------------------------------------------------
+GROWTHS: dict[Callable[[int, int, int, int], object], list[str]] = {
+    lambda cwnd, ssthresh, acked, mss: cwnd + mss: [
+        "slow start, two segments at once", "slow start, only 100 bytes", "above the threshold, a segment",
+    ],
+    lambda cwnd, ssthresh, acked, mss: (
+        cwnd + acked if cwnd < ssthresh else cwnd + max(1, mss * acked // cwnd)
+    ): ["slow start, ten segments at once"],
+    lambda cwnd, ssthresh, acked, mss: (
+        cwnd + min(acked, 2 * mss) if cwnd < ssthresh else cwnd + mss * acked // cwnd
+    ): ["a window of 4 MB, a segment"],
+    lambda cwnd, ssthresh, acked, mss: (
+        cwnd + min(acked, 2 * mss) if cwnd < ssthresh else cwnd + max(1, mss * acked / cwnd)
+    ): ["above the threshold, a segment", "above the threshold, two segments"],
+    lambda cwnd, ssthresh, acked, mss: (
+        cwnd + min(acked, 2 * mss) if cwnd < ssthresh else cwnd + max(1, mss * mss // cwnd)
+    ): ["above the threshold, two segments"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", GROWTHS)
+def test_22_wrong_growths_are_told_apart(wrong: Callable[..., object], book: None) -> None:
+    from questions import ch22 as ask
+
+    failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
+    assert all(any(story in line for line in failed) for story in GROWTHS[wrong])
+
+
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Chapter 22 with its classes, and the book's answer in the gap."""
+    monkeypatch.syspath_prepend(str(BOOK))
+    names: dict[str, Any] = {}
+    for source in cells("22", "imports", "fixed", "mine"):
+        exec(source, names)
+    names["grown"] = names["ask"].grown
+    return names
+
+
+def test_22_how_long_the_way_back_is_on_a_long_fast_path() -> None:
+    segments = 10e9 * 0.1 / 8 / 1500
+    assert round(segments, -3) == 83_000
+    assert round(83_000 / 2 * 0.1 / 60) == 69
+    assert 39 < (83_000 * 0.3 / 0.4) ** (1 / 3) < 40
+    assert round(1000**2 / 1.5, -4) == 670_000, "what Reno may lose for a window of 1,000"
+
+
+def test_22_without_a_threshold_slow_start_begins_again_and_again(windows: dict[str, Any]) -> None:
+    (text,) = cells("22", "exercises")
+    exec(textwrap.dedent(text.partition("```python\n")[2].partition("```")[0]), windows)
+    forgetful, mine = windows["Run"](windows["Forgetful"]), windows["Run"](windows["Mine"])
+    assert forgetful.dropped > 20 * mine.dropped
+    assert abs(forgetful.used - mine.used) < 0.05 and forgetful.wait > 1.4 * mine.wait
+
+
+@pytest.mark.feature("Book", "The reader's own congestion control grows a window, and beats Reno")
+def test_22_a_bolder_class_beats_reno(windows: dict[str, Any]) -> None:
+    _, _, source = windows["ask"].exercises.hints[2].partition("\n")
+    exec(source, windows)
+    results = windows["race"](windows["Bold"], windows["Mine"])
+    assert results.used["Bold"] > 1.3 * results.used["Mine"]
+    assert int(results.rows[0][3]) <= int(results.rows[1][3]), "and no more is dropped"
+
+
+@pytest.mark.parametrize("control", ["yours", "cubic", "bbr"])
+def test_22_whatever_is_played_is_drawn(control: str, windows: dict[str, Any]) -> None:
+    exec(next(cells("22", "explore")).partition("\n\n\n")[0], windows)
+    for case in ((1, 10, 5), (1, 300, 200)):
+        assert "peak cwnd" in windows["watch"](control, *case).text
+
+
 # --- 24 -----------------------------------------------------------------------------------------------------
 def test_24_wrong_ways_to_weigh_a_reset_are_told_apart(book: None) -> None:
     from questions import ch24 as ask

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -171,6 +172,27 @@ def test_a_right_part_is_used_and_kept(tmp_path: Path) -> None:
     assert (
         tmp_path / "mystack" / "mine.py"
     ).read_text() == "def mine(number: int) -> int:\n    return number + number\n"
+
+
+def test_a_right_part_is_kept_with_the_classes_that_call_it(tmp_path: Path) -> None:
+    def mine(number: int) -> int:
+        return number + number
+
+    class Base:
+        add = 1
+
+        def of(self, number: int) -> int:
+            return 0
+
+    class Part(Base):
+        def of(self, number: int) -> int:
+            return mine(number) + self.add
+
+    verdict = judge(mine, double, CASES, keep=tmp_path, part="part", classes=(Base, Part))
+    assert verdict.kept == tmp_path / "part.py"
+    names: dict[str, Any] = {}
+    exec((tmp_path / "part.py").read_text(), names)
+    assert names["part"]().of(3) == 7
 
 
 def test_a_right_part_that_cannot_be_kept_is_right_all_the_same(tmp_path: Path) -> None:
