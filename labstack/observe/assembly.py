@@ -67,7 +67,7 @@ class Assembly:
             take = takers.get(event.rule.name)
             if take is not None:
                 take(event)
-            self.read = at + 1
+        self.read = len(events)
 
     def complete(self) -> list[Packet]:
         """All packets, in the order in which they were sent, with the machine at the other end filled in."""

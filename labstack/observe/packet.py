@@ -7,7 +7,7 @@ Times are integer nanoseconds; `frame` is the exact Ethernet frame without its c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 
 from labstack.core.seq import MODULUS
 from labstack.core.units import SECOND
@@ -60,9 +60,10 @@ _PLACES = {"Ethernet": "ethernet", "ARP": "arp", "IPv4": "ip", "ICMP": "icmp", "
 class _Inside:
     """The headers of a frame by their kind, found in one walk through its layers."""
 
-    __slots__ = ("arp", "data", "ethernet", "flow", "icmp", "ip", "protocol", "tcp", "udp")
+    __slots__ = ("arp", "data", "ethernet", "flow", "icmp", "ip", "layers", "protocol", "tcp", "udp")
 
     def __init__(self, found: tuple[Layer, ...]) -> None:
+        self.layers = found
         self.ethernet: Ethernet | None = None
         self.arp: ARP | None = None
         self.ip: IPv4 | None = None
@@ -116,13 +117,19 @@ class Packet:
     base: tuple[int, int] = field(default=(0, 0), repr=False)
     """What relative sequence and acknowledgment numbers count from."""
 
-    @cached_property
-    def layers(self) -> tuple[Layer, ...]:
-        return layers(self.frame)
+    _walked: _Inside | None = field(default=None, init=False, repr=False)
 
-    @cached_property
+    @property
     def _inside(self) -> _Inside:
-        return _Inside(self.layers)
+        # Not a `cached_property`: before Python 3.12 that takes a lock, and a hundred thousand packets feel it.
+        inside = self._walked
+        if inside is None:
+            inside = self._walked = _Inside(layers(self.frame))
+        return inside
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self._inside.layers
 
     @property
     def ethernet(self) -> Ethernet | None:
