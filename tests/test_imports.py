@@ -260,7 +260,7 @@ def the_whole_fits_its_budget(modules: list[Module]) -> Iterator[str]:
 
 
 def lines_of_code(module: Module) -> int:
-    """Lines that hold code: blank lines, comments and docstrings are free."""
+    """Lines that hold code: blank lines, comments and docstrings, an attribute's too, are free."""
     blank = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
              tokenize.ENCODING, tokenize.ENDMARKER}  # fmt: skip
     lines: set[int] = set()
@@ -268,10 +268,12 @@ def lines_of_code(module: Module) -> int:
         if token.type not in blank:
             lines.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(module.tree):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
-            text = node.body[0]
-            lines.difference_update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return len(lines)
 
 

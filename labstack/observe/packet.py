@@ -121,7 +121,7 @@ class Packet:
 
     @property
     def _inside(self) -> _Inside:
-        # Not a `cached_property`: before Python 3.12 that takes a lock, and a hundred thousand packets feel it.
+        # Not `cached_property`: before Python 3.12 that takes a lock, and a hundred thousand packets feel it.
         inside = self._walked
         if inside is None:
             inside = self._walked = _Inside(layers(self.frame))
