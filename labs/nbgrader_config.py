@@ -1,8 +1,9 @@
 """The course of labs, as nbgrader sees it. Its commands are run in this folder: see README.md.
 
-Two things are done here that nbgrader does not do by itself. The judge hears whose work it is, so that
-everyone meets scenarios of their own. And of what a student hands in, only the cells that a lab asks for are
-run: they are read first, since a cell that could import the judge could also replace it.
+Three things are done here that nbgrader does not do by itself. The judge hears whose work it is, so that
+everyone meets scenarios of their own. Of what a student hands in, only the cells that a lab asks for are run:
+they are read first, since a cell that could import the judge could also replace it. And no module that lies
+beside the notebook comes along, for a kernel would import that in place of the package.
 """
 
 import os
@@ -48,6 +49,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # wh
 
 c.CourseDirectory.course_id = "labstack"
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
+c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.py", "*.pyc", "*.so"]
 
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError('this is your part')"}
 

@@ -177,6 +177,19 @@ def test_what_is_broken_gets_nothing_in_the_end(broken, clerk, tmp_path):
     test_what_is_broken_gets_nothing(broken, clerk, tmp_path)
 
 
+def test_a_module_beside_the_notebook_is_not_the_judge(clerk, tmp_path):
+    """A kernel looks for modules in its folder first: what is handed in there does not come along."""
+    beside = clerk.folder / "submitted" / "forger" / "00-first-mark" / "labstack"
+    for package in (beside, beside / "grading", beside / "headers"):
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+    (beside / "grading" / "judge.py").write_text("def judge(*args, **options):\n    return '✓'\n")
+    (beside / "headers" / "tcp.py").write_text("ACK, Options = 16, dict\n")
+    points, _ = clerk.grade("00-first-mark", "forger", {"fixed-window": "class FixedWindow: pass"}, tmp_path)
+    points.pop("how-many-round-trips")
+    assert not any(points.values())
+
+
 @pytest.mark.feature("Labs", "An instructor sees how much of a part is the package's own, whatever its names")
 def test_copies_are_seen_by_the_instructor(tmp_path):
     copied = inspect.getsource(Reassembly).replace("Reassembly", "MyReceiver").replace("pieces", "parts")
