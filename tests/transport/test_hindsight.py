@@ -44,6 +44,24 @@ def test_a_time_out_for_nothing():
     assert a.counters["tcp.retransmitted"] <= 3, "and not the whole flight again"
 
 
+def test_what_is_known_to_be_late_is_not_taken_for_lost_in_the_same_moment():
+    """The first answer comes 90 ms after the repair, longer than any round trip so far: by that alone it
+    could be the repair's, and all that was sent before the repair would be lost."""
+    with Network(seed=1) as net:
+        impatient = TcpConfig(min_rto=200 * MS, tail_loss_probe=False)
+        a, b, line = pair(net, wire={"delay": "10 ms", "rate": "10 Mbit/s"}, a={"tcp": impatient})
+        s, t = connected(net, a, b)
+        reader = b.spawn(read_all, t)
+        a.spawn(s.sendall, pattern(600 * MSS))
+        net.sleep("60 ms")
+        line.propagation = 300 * MS
+        net.sleep("10 s")
+        s.close()
+        assert reader.join() == pattern(600 * MSS)
+        assert a.counters["tcp.retransmission_timeout"] == a.counters["tcp.spurious"] == 1
+        assert a.counters["tcp.retransmitted"] == 1 and a.counters["tcp.fast_retransmit"] == 0
+
+
 def test_a_time_out_for_good_reason():
     with Network(seed=1) as net:
         a, b, line = pair(net, wire={"delay": "20 ms"}, a={"tcp": TcpConfig(tail_loss_probe=False)})

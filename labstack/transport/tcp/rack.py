@@ -82,7 +82,7 @@ class Rack(Scoreboard):
     def _answers_the_first(self, ack: Ack, sent: Sent) -> bool:
         """What was sent twice may have arrived the first time."""
         stamped = ack.echoed_at is not None and ack.echoed_at + TICK <= sent.sent_at
-        return stamped or ack.now - sent.sent_at < (self.min_rtt or 0)
+        return stamped or self.spurious or ack.now - sent.sent_at < (self.min_rtt or 0)
 
     def _detect(self, now: int) -> int:
         """Step 5: lose what was sent before the newest that has arrived, and had its time. In bytes."""
