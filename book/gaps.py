@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from labstack import Host, Network, TcpConfig, data_segment
+from labstack.core.events import Counters
 from labstack.observe import look
 from labstack.observe.charts import Chart
 from labstack.observe.packet import LOST
@@ -108,6 +109,21 @@ def conversation(**a_has: Any) -> tuple[Trace, Socket, Host]:
                 answer += s.recv(4)
             net.sleep("20 ms")
     return trace, s, a
+
+
+def far(**config: Any) -> tuple[float, Counters]:
+    """600 segments at 10 Mbit/s to a peer that is 10 ms away, and after 60 ms 300. Nothing gets lost; a's
+    time-out may be as short as Linux's. The seconds that it took, and what a counted."""
+    net, a, b, wire = world("10 Mbit/s", tcp=TcpConfig(min_rto=200_000_000, **config))
+    with net:
+        s, t = pair(a, b)
+        began, left = net.now, 600 * MSS
+        a.spawn(s.sendall, bytes(left))
+        net.sleep("60 ms")
+        wire.propagation = 300_000_000
+        while left:
+            left -= len(t.recv(left))
+        return net.now - began, a.counters
 
 
 class Costs(Chart):
