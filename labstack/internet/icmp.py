@@ -96,15 +96,16 @@ class ICMP:
         if trouble is not None:
             if events:
                 events.cause = events.emit(HEARD, trouble=trouble.name, src=str(src))
-            self.network.error(trouble, body)
+            self.network.error(trouble, body, message.next_hop_mtu)
         elif not self.listeners:
             self.node.drop(IGNORED, type=message.type, src=str(src))
         for listener in list(self.listeners):
             listener(src, hop_limit, message, body)
         return None
 
-    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
-        """An echo request of this host's was answered by an error: the listeners have heard of it already."""
+    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer, mtu: int = 0) -> None:
+        """An echo request of this host's was answered by an error: the listeners have heard of it already.
+        None is ever too big: they may be cut."""
 
     def echo(self, dst: IPAddress, identifier: int, sequence: int, data: bytes, ttl: int = 64) -> None:
         """Ask `dst` for an echo of `data`. Raises OSError when it cannot be sent."""

@@ -31,6 +31,7 @@ from labstack.headers.ipv4 import IPv4 as Header
 from labstack.headers.ipv4 import pack_ordinary, pseudo_sum
 from labstack.internet.fragments import CUT, Fragments, Reassembler, cut
 from labstack.internet.layer import Transport, Trouble
+from labstack.internet.path_mtu import PathMtus, plateau
 from labstack.internet.routing import Route, RoutingTable
 from labstack.link.arp import Arp
 from labstack.link.ethernet import BROADCAST, Interface
@@ -104,6 +105,7 @@ class IPv4:
         self._transports: dict[int, Transport] = {}
         self.onlookers: dict[int, list[Onlooker]] = {}
         """Raw sockets, by protocol number."""
+        self.path_mtus = PathMtus(node)
         self.fragments = fragments(node, self._incomplete)
         self._identification = below(node.random("ipv4.identification"), 1 << 16)
 
@@ -207,7 +209,10 @@ class IPv4:
     def mtu(self, dst: IPAddress) -> int:
         if self.is_own(dst):
             return MAX_LENGTH - header_of.LENGTH
-        return self._way(dst)[0].mtu - header_of.LENGTH
+        return self.path_mtus.get(dst, self._way(dst)[0].mtu) - header_of.LENGTH
+
+    def narrow(self, dst: IPAddress, mtu: int) -> None:
+        self.path_mtus.learn(dst, mtu, self._way(dst)[0].mtu)
 
     def offload(self, dst: IPAddress) -> int:
         return LOOPBACK_OFFLOAD if self.is_own(dst) else self._way(dst)[0].offload
@@ -240,6 +245,8 @@ class IPv4:
             self._identification += len(payload) // segment_size
         if src is None:
             src = self.source_for(dst)
+        if self.path_mtus.known and self.path_mtus.may_be_cut(dst):
+            may_fragment = True
         tos = dscp << 2 | ecn
         packet = pack_ordinary(src, dst, protocol, length, ttl, tos, identification, not may_fragment)
         if self.is_own(dst):
@@ -249,6 +256,8 @@ class IPv4:
         if dst in self._broadcasts and not broadcast:
             raise OSError(errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone")
         mtu = interface.mtu
+        if self.path_mtus.known:
+            mtu = self.path_mtus.get(dst, mtu)
         if length > mtu and not segment_size:
             if not may_fragment:
                 raise OSError(errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {mtu}")
@@ -400,7 +409,11 @@ class IPv4:
             self.node.drop(NO_ROUTE, dst=str(header.dst))
             self._report(Trouble.NET_UNREACHABLE, datagram)
             return
-        too_big = header.total_length > interface.mtu and not segment_size
+        body = memoryview(datagram)[header.header_length :]
+        # An unfinished segment: the device expects the transport's header in front of the payload.
+        top = (body[12] >> 4) * 4 if segment_size else 0
+        longest = header.header_length + top + segment_size if segment_size else header.total_length
+        too_big = longest > interface.mtu
         if too_big and header.dont_fragment:
             self.node.drop(TOO_BIG, length=header.total_length, mtu=interface.mtu)
             self._report(Trouble.TOO_BIG, datagram, interface.mtu)
@@ -410,16 +423,10 @@ class IPv4:
                 FORWARDED, dst=str(header.dst), interface=interface.name, ttl=header.ttl - 1
             )
         header.ttl -= 1
-        body = memoryview(datagram)[header.header_length :]
         if too_big:
             self._send_pieces(header, body, interface.mtu)
             return
-        front = header.pack()
-        if segment_size:
-            # An unfinished segment: the device expects the transport's header in front of the payload.
-            cut = (body[12] >> 4) * 4
-            front, body = front + bytes(body[:cut]), body[cut:]
-        arp.send(next_hop, front, body, segment_size)
+        arp.send(next_hop, header.pack() + bytes(body[:top]), body[top:], segment_size)
 
     # --- trouble
     def _incomplete(self, piece: bytes) -> None:
@@ -440,9 +447,9 @@ class IPv4:
         clock = self.node.clock
         clock.call_at(clock.now, partial(self.error, Trouble.HOST_UNREACHABLE, datagram))
 
-    def error(self, trouble: Trouble, quoted: Buffer) -> None:
+    def error(self, trouble: Trouble, quoted: Buffer, mtu: int = 0) -> None:
         """A datagram of this host ran into trouble; `quoted` is the front of it. Tell the transport it came
-        from."""
+        from. `mtu`: what would have fitted, if it was TOO_BIG; 0 from a router that does not say."""
         try:
             header = Header.parse_quoted(quoted)
         except HeaderError as error:
@@ -454,4 +461,6 @@ class IPv4:
         if not self.is_own(header.src) or (transport is None and True not in heard):
             self.node.drop(UNKNOWN_QUOTE, src=str(header.src))
         elif transport is not None:
-            transport.error(trouble, header.src, header.dst, memoryview(quoted)[header.header_length :])
+            mtu = mtu or plateau(header.total_length)
+            body = memoryview(quoted)[header.header_length :]
+            transport.error(trouble, header.src, header.dst, body, mtu)

@@ -60,8 +60,11 @@ class Transport(Protocol):
         A `Trouble` in return is reported to the sender, where the network layer's rules allow that.
         """
 
-    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
-        """A datagram sent from `src` to `dst` ran into trouble; `quoted` is the beginning of its payload."""
+    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer, mtu: int = 0) -> None:
+        """A datagram sent from `src` to `dst` ran into trouble; `quoted` is the beginning of its payload.
+
+        One that was TOO_BIG met a link of this `mtu`. Who knows it for one that it sent, and that may not be
+        cut, says so: `network.narrow(dst, mtu)`."""
 
 
 class NetworkLayer(Protocol):
@@ -93,7 +96,10 @@ class NetworkLayer(Protocol):
 
     def mtu(self, dst: IPAddress) -> int:
         """The largest transport header and payload together, in bytes, that reach `dst` in one uncut
-        datagram."""
+        datagram, as far as is known."""
+
+    def narrow(self, dst: IPAddress, mtu: int) -> None:
+        """A datagram to `dst`, which the caller did send, did not fit a link with this MTU (RFC 1191)."""
 
     def offload(self, dst: IPAddress) -> int:
         """The largest unfinished TCP payload that the way to `dst` takes in one piece; 0 for finished

@@ -23,7 +23,7 @@ from labstack.headers.ipv4 import IPv4 as IPv4Header
 from labstack.internet.layer import ERRNO, Trouble
 from labstack.sockets.options import c_int
 from labstack.sockets.socket import LOOPBACK, MSG_OOB, MSG_PEEK, MSG_TRUNC, Address, Socket, error
-from labstack.transport.udp import OVERHEAD, QUEUE
+from labstack.transport.udp import OVERHEAD, QUEUE, Discover
 
 if TYPE_CHECKING:
     from labstack.sockets.stack import Stack
@@ -45,6 +45,7 @@ class Endpoint(Protocol):
     broadcast: bool
     ttl: int
     tos: int
+    discover: Discover
     hears_all: bool
     error: int
     closed: bool
@@ -111,6 +112,7 @@ class DatagramSocket(Socket):
                 endpoint.broadcast = bool(self._settings.get("SO_BROADCAST"))
                 endpoint.ttl = self._settings.get("IP_TTL", 64)
                 endpoint.tos = self._settings.get("IP_TOS", 0)
+                endpoint.discover = Discover(self._settings.get("IP_MTU_DISCOVER", 0))
                 endpoint.hears_all = bool(self._settings.get("IP_RECVERR"))
                 endpoint.queue_limit = max(self._settings.get("SO_RCVBUF", QUEUE), 1)
 
@@ -309,6 +311,7 @@ class RawEndpoint:
         self.broadcast = False
         self.ttl = 64
         self.tos = 0
+        self.discover = Discover.DONT
         self.hears_all = False
         self.error = 0
         self.closed = False
@@ -358,8 +361,8 @@ class RawEndpoint:
             data = memoryview(data)[header.header_length :]
             src = header.src if header.src != ANY else None
         ip.send(
-            dst, protocol, bytes(data), src=src, ecn=tos & 3, ttl=ttl, dscp=tos >> 2, may_fragment=True,
-            broadcast=self.broadcast,
+            dst, protocol, bytes(data), src=src, ecn=tos & 3, ttl=ttl, dscp=tos >> 2,
+            may_fragment=self.discover is not Discover.DO, broadcast=self.broadcast,
         )  # fmt: skip
 
     def close(self) -> None:

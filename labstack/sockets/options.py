@@ -23,6 +23,7 @@ SO_DOMAIN = 39  # Python's socket module has no name for the two
 SO_PROTOCOL = 38
 IP_RECVERR = 11
 IP_MTU = 14
+IP_MTU_DISCOVER = 10
 
 _TCP = frozenset({int(posix.SOCK_STREAM)})
 _DATAGRAM = frozenset({int(posix.SOCK_DGRAM), int(posix.SOCK_RAW)})
@@ -69,6 +70,7 @@ TABLE = {
     (IP, int(posix.IP_TTL)): Option("IP_TTL", least=-1, most=255),
     (IP, int(posix.IP_TOS)): Option("IP_TOS"),
     (IP, IP_RECVERR): Option("IP_RECVERR"),
+    (IP, IP_MTU_DISCOVER): Option("IP_MTU_DISCOVER", least=0, most=2, types=_DATAGRAM),
     (IP, IP_MTU): _read_only("IP_MTU"),
     (IP, int(posix.IP_HDRINCL)): Option("IP_HDRINCL", types=frozenset({int(posix.SOCK_RAW)})),
     # --- TCP

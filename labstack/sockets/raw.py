@@ -96,6 +96,6 @@ class _Inbox:
             raw._arrived.wake()
         return None
 
-    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
+    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer, mtu: int = 0) -> None:
         """Raw is raw: its owner waits until it loses patience."""
         self._raw._stack.node.drop(UNHEARD, protocol=self._raw.protocol, trouble=kind.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
+from enum import IntEnum
 from zlib import crc32
 
 from labstack.core.addresses import ANY, LIMITED_BROADCAST, IPAddress
@@ -41,6 +42,17 @@ OVERHEAD = 64
 Address = tuple[IPAddress, int]
 
 
+class Discover(IntEnum):
+    """IP_MTU_DISCOVER, numbered as by Linux: which datagrams must not be cut on their way (DF)?"""
+
+    DONT = 0
+    """None; and this host cuts those that its link does not carry."""
+    WANT = 1
+    """Those that the path carries, as far as is known; longer ones are cut here."""
+    DO = 2
+    """All; longer ones are an error."""
+
+
 class UdpEndpoint:
     """One program's port: its address, its peer if it is connected, and its receive queue."""
 
@@ -56,6 +68,7 @@ class UdpEndpoint:
         """It is one of several of which the newest has the port, or which divide between them what comes."""
         self.broadcast = False
         self.ttl = 64
+        self.discover = Discover.DONT
         self.hears_all = False
         """It wants to hear of all errors, connected or not."""
         self.tos = 0
@@ -79,9 +92,12 @@ class UdpEndpoint:
             )
         total = udp.network.pseudo_sum(src, dst, PROTO_UDP, header_of.LENGTH + len(data))
         header = Header(self.local[1], port).pack(total, data)
+        cut = self.discover is Discover.DONT
+        if self.discover is Discover.WANT:
+            cut = header_of.LENGTH + len(data) > udp.network.mtu(dst)
         udp.network.send(
             dst, PROTO_UDP, header, data, src=src, ecn=self.tos & 3, ttl=self.ttl, dscp=self.tos >> 2,
-            may_fragment=True, broadcast=self.broadcast,
+            may_fragment=cut, broadcast=self.broadcast,
         )  # fmt: skip
 
     def take(self) -> tuple[bytes, Address]:
@@ -170,7 +186,7 @@ class Udp:
             self.node.events.emit(DELIVERED, port=port, src=f"{sender[0]}:{sender[1]}", length=size)
         endpoint.readable.wake()
 
-    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
+    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer, mtu: int = 0) -> None:
         """Only a connected endpoint hears of it, unless another asks: it cannot tell which of its datagrams
         it was (RFC 1122 §4.1.3.3)."""
         try:
@@ -180,6 +196,8 @@ class Udp:
             return
         for endpoint in self.endpoints.get(header.src_port, ()):
             connected = endpoint.peer == (dst, header.dst_port)
+            if kind is Trouble.TOO_BIG and endpoint.discover and (connected or not endpoint.peer):
+                self.network.narrow(dst, mtu)
             if endpoint.hears_all or (connected and kind not in PASSING):
                 endpoint.error = ERRNO[kind]
                 endpoint.readable.wake()

@@ -46,10 +46,11 @@ class Agreement:
         self._config = config
 
     def fit(self, mtu: int) -> None:
-        """Announce what fits the first link's frames, or less (RFC 9293 §3.7.1); `mtu` without the IP
-        header."""
+        """Announce what fits the first link's frames, or less (RFC 9293 §3.7.1), and send no more; `mtu`
+        without the IP header. Once more when the path turns out to be narrower (RFC 1191 §6.4)."""
         largest = min(mtu - HEADER, MAX_FIELD)
         self.own_mss = min(self._config.mss or largest, largest)
+        self.mss = max(min(self.mss, self.own_mss - TIMESTAMPS * self.timestamps.on), 1)
 
     def read_syn(self, options: Options) -> int:
         """Take what the peer's SYN offers; unknown options are ignored (RFC 9293 §3.1). How many bytes of

@@ -539,13 +539,18 @@ class Connection:
         self.writable.wake()
         self._changed(self)
 
-    def on_trouble(self, kind: Trouble, seq: int) -> None:
+    def on_trouble(self, kind: Trouble, seq: int, mtu: int = 0) -> None:
         """An ICMP error quotes a segment of this connection. While it opens, an error ends it, if it quotes
         the SYN that was sent (RFC 5927 §4.1); later it may pass, and only the time-out ends it (RFC 9293
-        §3.9.2.2)."""
+        §3.9.2.2). A link that is too narrow is believed by one that quotes what is under way (RFC 5927
+        §7)."""
         ends = self.handshake.end_by(kind, seq) if self.state is State.SYN_SENT else 0
         if ends:
             self._finish(ends)
+        elif kind is Trouble.TOO_BIG and self.flight.is_under_way(seq):
+            self.transmitter.network.narrow(self.peer[0], mtu)
+            self.agreed.fit(self.transmitter.find_way()[0])
+            self.flight.narrow(self.mss)
         else:
             self.node.drop(rules.SOFT_ERROR, **self.names, trouble=kind.name)
 

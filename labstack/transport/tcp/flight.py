@@ -225,6 +225,16 @@ class Flight:
             self.congestion.on_ecn(LossEvent(self.node.clock.now, 0, self.recovery.outstanding))
             self._undoable = False
 
+    def is_under_way(self, seq: int) -> bool:
+        """Whether `seq` has been sent and not acknowledged."""
+        return self.open and seq_sub(seq, self.sender.snd_una) in range(self.recovery.outstanding)
+
+    def narrow(self, mss: int) -> None:
+        """The path turned out to carry no more than `mss` bytes a segment: send again at once what was
+        longer. That is no sign of congestion (RFC 1191 §6.5)."""
+        self.mss = self.sender.mss = self.congestion.mss = self.recovery.mss = mss
+        self.output(rules.DATA)
+
     # --- sending
     def output_after_ack(self) -> None:
         """Send what an acknowledgement allows. Where the way takes long pieces: what all those that came

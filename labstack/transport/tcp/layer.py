@@ -243,7 +243,7 @@ class Tcp:
             connection.accept_cookie(syn)
             connection.receive(header, data)
 
-    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer) -> None:
+    def error(self, kind: Trouble, src: IPAddress, dst: IPAddress, quoted: Buffer, mtu: int = 0) -> None:
         try:
             src_port, dst_port, seq = header_of.parse_quoted(quoted)
         except HeaderError as error:
@@ -253,7 +253,7 @@ class Tcp:
         if connection is None:
             self.node.drop(rules.UNKNOWN_QUOTE, peer=f"{dst}:{dst_port}")
         else:
-            connection.on_trouble(kind, seq)
+            connection.on_trouble(kind, seq, mtu)
 
     def _refuse(self, header: Header, src: IPAddress, dst: IPAddress, size: int) -> None:
         """No such connection: a reset that the sender will believe (RFC 9293 §3.5.2, group 1)."""

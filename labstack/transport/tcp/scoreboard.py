@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -113,6 +114,15 @@ class Scoreboard:
     def in_flight(self) -> int:
         """The pipe of RFC 6675 §4: sent, and neither acknowledged, nor arrived, nor lost."""
         return self.outstanding - self._lost_bytes - self._arrived_bytes
+
+    @property
+    def mss(self) -> int:
+        return self._mss
+
+    @mss.setter
+    def mss(self, mss: int) -> None:
+        self._mss = mss
+        self._lose_all(lambda at, sent: seq_sub(sent.end, sent.seq) > mss)
 
     # --- going out
     def on_sent(self, seq: int, size: int, now: int, app_limited: bool) -> None:
@@ -274,6 +284,14 @@ class Scoreboard:
         self._lost.append(sent)
         return size
 
+    def _lose_all(self, which: Callable[[int, Sent], bool]) -> None:
+        """Of what is under way take those for lost that are picked by their place and themselves."""
+        self._lost.clear()
+        self._lost_bytes = 0
+        for at, sent in enumerate(self._sent):
+            if sent.fate is LOST or (sent.fate is UNDER_WAY and which(at, sent)):
+                self._lose(sent)
+
     def next_lost(self) -> tuple[int, int] | None:
         """The first stretch to be sent again, as (seq, size)."""
         lost = self._lost
@@ -294,11 +312,7 @@ class Scoreboard:
         self._recover = self._sent[-1].end if self._sent else None
         if self._sent and self._sent[0].fate is ARRIVED:
             self._forget_arrivals()
-        self._lost.clear()
-        self._lost_bytes = 0
-        for at, sent in enumerate(self._sent):
-            if sent.fate is LOST or (sent.fate is UNDER_WAY and (at == 0 or self._had_its_time(sent, now))):
-                self._lose(sent)
+        self._lose_all(lambda at, sent: at == 0 or self._had_its_time(sent, now))
         return LossEvent(now, self._lost_bytes, in_flight)
 
     def _had_its_time(self, sent: Sent, now: int) -> bool:
