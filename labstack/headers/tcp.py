@@ -155,7 +155,7 @@ class TCP:
 
 def pack_segment(
     ports: tuple[int, int], seq: int, ack: int, flags: int, window: int, options: bytes, pseudo_sum: int,
-    payload: Buffer | None,
+    payload: Buffer | None, urgent: int = 0,
 ) -> bytes:  # fmt: skip
     """What `TCP(…).pack(pseudo_sum, payload)` makes of these fields, for half the time; options are padded
     already. Without a payload the header is unfinished: its checksum field holds the pseudo-header's sum."""
@@ -164,11 +164,11 @@ def pack_segment(
     if payload is None:
         found = pseudo_sum % 0xFFFF
     else:
-        total = pseudo_sum + src_port + dst_port + seq + ack + word + window
+        total = pseudo_sum + src_port + dst_port + seq + ack + word + window + urgent
         if options:
             total += int.from_bytes(options, "big")
         found = finish(ones_sum(payload, total))
-    return _HEADER.pack(src_port, dst_port, seq, ack, word, window, found, 0) + options
+    return _HEADER.pack(src_port, dst_port, seq, ack, word, window, found, urgent) + options
 
 
 _QUOTED = struct.Struct(">HHI")

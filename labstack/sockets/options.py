@@ -59,7 +59,7 @@ TABLE = {
     (SOCKET, int(posix.SO_REUSEADDR)): Option("SO_REUSEADDR"),
     (SOCKET, int(posix.SO_REUSEPORT)): Option("SO_REUSEPORT"),
     (SOCKET, int(posix.SO_KEEPALIVE)): Option("SO_KEEPALIVE"),
-    (SOCKET, int(posix.SO_OOBINLINE)): Option("SO_OOBINLINE"),  # kept; there is no urgent data yet
+    (SOCKET, int(posix.SO_OOBINLINE)): Option("SO_OOBINLINE"),
     (SOCKET, int(posix.SO_BROADCAST)): Option("SO_BROADCAST"),
     (SOCKET, int(posix.SO_RCVBUF)): Option("SO_RCVBUF"),
     (SOCKET, int(posix.SO_SNDBUF)): Option("SO_SNDBUF"),

@@ -140,6 +140,8 @@ class StreamSocket(Socket):
                 self._configure(nagle=not value)
             case "SO_KEEPALIVE":
                 self._configure(keepalive=bool(value))
+            case "SO_OOBINLINE":
+                self._configure(oob_inline=bool(value))
             case "IP_TTL":
                 self._configure(ttl=value)
             case "IP_TOS":  # the other two bits are TCP's own, for ECN
@@ -318,8 +320,7 @@ class StreamSocket(Socket):
 
     def _send_all(self, view: memoryview, flags: int, deadline: int | None, whole: bool) -> int:
         connection = self._sending()
-        if flags & MSG_OOB:
-            raise error(errno.EOPNOTSUPP)
+        urgent = bool(flags & MSG_OOB)
 
         def write() -> int:
             if at and (connection.error or not connection.state.can_send):
@@ -327,7 +328,7 @@ class StreamSocket(Socket):
             self._raise_error()
             self._call("send", length=len(view) - at)
             try:
-                return connection.write(view[at:] if at else view)
+                return connection.write(view[at:] if at else view, urgent)
             finally:
                 self._stack.events.cause = 0
 
@@ -357,6 +358,8 @@ class StreamSocket(Socket):
         all of them, if the socket blocks and the stream does not end before."""
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
+        if flags & MSG_OOB:
+            return self._receive_urgent(flags)[:bufsize]
         if not bufsize:
             return b""
         if flags & MSG_WAITALL and self._timeout is None and not flags & MSG_DONTWAIT:
@@ -372,6 +375,28 @@ class StreamSocket(Socket):
 
     def _receive(self, size: int, flags: int) -> tuple[bytes, Address | None, int]:
         return self.recv(size, flags), None, 0
+
+    def _receive_urgent(self, flags: int) -> bytes:
+        """MSG_OOB: the peer's urgent byte, once, without waiting. Raises OSError: EINVAL if there is none, it
+        was read already, or it stays in the stream (SO_OOBINLINE); EAGAIN if it is only announced."""
+        connection = self._receiving()
+        with self._driver:
+            urgent = connection.urgent
+            if urgent.mark is None or connection.config.oob_inline or urgent.byte == b"":
+                raise error(errno.EINVAL)
+            if urgent.byte is None:
+                raise error(errno.EAGAIN)
+            byte = urgent.byte
+            if not flags & MSG_PEEK:
+                urgent.byte = b""
+            return byte
+
+    def sockatmark(self) -> bool:
+        """Whether the next byte to be read is the peer's urgent one, or the first behind it (POSIX; on other
+        sockets Python programs ask by ioctl SIOCATMARK)."""
+        connection = self._receiving()
+        with self._driver:
+            return connection.urgent.at_mark
 
     def _receive_all(self, size: int, flags: int) -> bytes:
         """MSG_WAITALL. Where it only looks, it cannot see more than the buffer holds. Woken for half a buffer
@@ -408,9 +433,6 @@ class StreamSocket(Socket):
         """What `take` finds in the connection, as soon as there are `least` bytes; `nothing` at the stream's
         end."""
         connection = self._receiving()
-        if flags & MSG_OOB:
-            raise error(errno.EINVAL)
-
         receiver = connection.receiver
 
         def ready() -> bool:

@@ -352,6 +352,65 @@ def test_urgent_data_inline(story):
     assert s.recv(10) + _rest(s) == b"abc"
 
 
+@pytest.mark.clause("3.8.5", "MUST-62", "the urgent pointer points behind the last urgent byte")
+@pytest.mark.beside_linux
+def test_urgent_data_sent(story):
+    s = reach(story, "ESTABLISHED")
+    s.send(b"abc", socket.MSG_OOB)
+    seen = story.expect(ACK | URG, seq=1, data=b"abc")
+    assert seen.header.urgent == 3
+
+
+@pytest.mark.clause("3.8.5", "MUST-31", "urgent data may be of any length: each segment of it tells its end")
+@pytest.mark.beside_linux
+def test_much_urgent_data(story):
+    s = reach(story, "ESTABLISHED")
+    s.send(bytes(3000), socket.MSG_OOB)
+    sent = story.sent()
+    assert sum(seen.length for seen in sent) == 3000
+    assert all(seen.flags & URG and seen.header.urgent == 3001 - seen.seq for seen in sent)
+
+
+@pytest.mark.clause(
+    "3.8.5", "MUST-30", "the program reads the urgent byte at once, whatever lies unread in front of it"
+)
+@pytest.mark.beside_linux
+def test_urgent_data_received(story):
+    s = reach(story, "ESTABLISHED")
+    story.inject(PSH | ACK, b"unread")
+    story.inject(PSH | ACK | URG, b"ab!", urgent=3)
+    assert s.recv(1, socket.MSG_OOB) == b"!"
+    assert s.recv(20) + _rest(s) == b"unreadab"
+
+
+@pytest.mark.clause("3.8.5", "MUST-32", "the program hears of urgent data before it has come")
+@pytest.mark.beside_linux
+def test_urgent_data_announced(story):
+    s = reach(story, "ESTABLISHED")
+    story.inject(ACK | URG, urgent=5)  # four bytes are to come, the last of them urgent
+    with pytest.raises(BlockingIOError):
+        s.recv(1, socket.MSG_OOB)
+    story.inject(PSH | ACK, b"abc!z")
+    assert s.recv(1, socket.MSG_OOB) == b"z"
+
+
+@pytest.mark.clause("3.8.5", "MUST-33", "the program can tell where the urgent data ends: no read crosses it")
+@pytest.mark.beside_linux
+def test_no_read_crosses_the_mark(story):
+    s = reach(story, "ESTABLISHED")
+    story.inject(PSH | ACK | URG, b"ab!cd", urgent=3)
+    assert [s.recv(20), _rest(s)] == [b"ab", b"cd"]
+
+
+@pytest.mark.clause("3.8.5", "", "urgent data behind a shut window is announced without a byte of it")
+def test_urgent_data_behind_a_shut_window(story):
+    s = reach(story, "ESTABLISHED")
+    story.inject(ACK, ack=1, window=0)
+    s.send(b"abc", socket.MSG_OOB)
+    seen = story.expect(ACK | URG, length=0)
+    assert seen.header.urgent == 3
+
+
 def _rest(s):
     try:
         return s.recv(10)

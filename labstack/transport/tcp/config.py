@@ -88,6 +88,9 @@ class TcpConfig:
     account (RFC 8985 §7.2)."""
     nagle: bool = True
     """RFC 9293 §3.7.4; a socket's TCP_NODELAY switches it off."""
+    oob_inline: bool = False
+    """Leave urgent bytes in the stream, in place of reading them apart; a socket's SO_OOBINLINE (RFC 6093
+    §6)."""
     max_holes: int = 256
     """Separate pieces of out-of-order data that a connection keeps."""
     max_time_wait: int = 4096

@@ -15,9 +15,9 @@ from labstack.core.checksum import Buffer
 from labstack.core.clock import Alarm, Waiters
 from labstack.core.events import Rule
 from labstack.core.node import Node
-from labstack.core.seq import seq_add, seq_lt, seq_sub
+from labstack.core.seq import seq_add, seq_le, seq_lt, seq_sub
 from labstack.headers.ipv4 import CE
-from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN, Options
+from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN, URG, Options
 from labstack.headers.tcp import TCP as Header
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.tcp import rules
@@ -32,6 +32,7 @@ from labstack.transport.tcp.receiver import MAX_FIELD, Acknowledge
 from labstack.transport.tcp.sender import Segment
 from labstack.transport.tcp.states import CLOSING, TRANSITIONS, Input, Reset, State
 from labstack.transport.tcp.transmitter import Transmitter
+from labstack.transport.tcp.urgent import Urgent
 
 AFTER_RESET = {State.SYN_RECEIVED: errno.ECONNREFUSED, State.CLOSE_WAIT: errno.EPIPE} | dict.fromkeys(
     (State.CLOSING, State.LAST_ACK, State.TIME_WAIT), 0)  # fmt: skip
@@ -63,6 +64,7 @@ class Connection:
         self.writable = Waiters()
         self.transmitter = Transmitter(node, network, local, peer, config)
         self.receiver = parts.receiver(config)
+        self.urgent = Urgent(self.receiver)
         self._closing = parts.closing(config)
         self.names = self.transmitter.names
         self.ecn = Ecn(node, self.names, config)
@@ -157,14 +159,14 @@ class Connection:
 
     def read(self, size: int, peek: bool = False) -> bytes:
         """Up to `size` bytes that have arrived in order; b"" when there are none (see `can_read`)."""
-        data = bytes(self.receiver.peek(size))
+        data = bytes(self.receiver.peek(self.urgent.up_to(size, peek)))
         if not peek:
             self._consume(len(data))
         return data
 
     def read_into(self, buffer: memoryview) -> int:
         """`read` into a buffer of bytes, without a copy in between; how many there were."""
-        data = self.receiver.peek(len(buffer))
+        data = self.receiver.peek(self.urgent.up_to(len(buffer)))
         size = len(data)
         buffer[:size] = data
         self._consume(size)
@@ -172,19 +174,28 @@ class Connection:
 
     def _consume(self, size: int) -> None:
         self.receiver.consume(size)
+        self.urgent.fetch(self.config.oob_inline)
         if self.state.can_receive and self.receiver.wants_update():
             self._send_ack(rules.WINDOW_UPDATE)
 
-    def write(self, data: Buffer) -> int:
-        """Queue as much as there is room for, and send what may be sent; how many bytes were taken.
+    def write(self, data: Buffer, urgent: bool = False) -> int:
+        """Queue as much as there is room for, and send what may be sent; how many bytes were taken. `urgent`:
+        the last of them is what the peer's program should look at (RFC 9293 §3.8.5).
 
         Raises BrokenPipeError when the program, or the peer by a reset, has closed this direction.
         """
         if (not self.state.can_send and not self.opening) or self._shut_early:
             raise BrokenPipeError(errno.EPIPE, "the connection is closed for writing")
-        taken = self.flight.sender.write(data)
+        sender = self.flight.sender
+        taken = sender.write(data)
+        if urgent and taken == len(data) and self.state.can_send:
+            self.urgent.snd_up = seq_add(sender.snd_nxt, sender.unsent)
+            self.flight.urge(True)
+        before = sender.snd_nxt
         if self.state.can_send:
             self.flight.output(rules.DATA)
+            if urgent and sender.snd_nxt == before:
+                self._send_ack(rules.URGENT)  # no byte may go, but the peer's program hears of it
         return taken
 
     def shutdown(self) -> None:
@@ -261,7 +272,10 @@ class Connection:
             return
         if not self._process_ack(header, size, options):
             return
-        # Sixth, the URG bit: not used here. Seventh, process the segment's text; eighth, check the FIN bit.
+        # Sixth, check the URG bit.
+        if flags & URG and self.state.can_receive:
+            self._on_urgent(seq_add(header.seq, header.urgent - 1))
+        # Seventh, process the segment's text; eighth, check the FIN bit.
         if size or flags & FIN:
             if self.state.can_receive:
                 self._process_text(header.seq, data, flags & FIN != 0)
@@ -401,6 +415,9 @@ class Connection:
             flight.heed_marks(header.flags, ack)
         besides = self.agreed.read_ack(options) if options is not None else NOTHING
         acked = flight.acknowledged(header.seq, ack, window, bare, besides)
+        if acked and self.urgent.snd_up is not None and seq_le(self.urgent.snd_up, ack):
+            self.urgent.snd_up = None
+            flight.urge(False)
         if acked and self.writable and self.can_write():
             self.writable.wake()
         return self.state.can_send or self._after_own_fin()
@@ -418,6 +435,12 @@ class Connection:
             self._finish(0)
         return self.state is not State.CLOSED
 
+    def _on_urgent(self, mark: int) -> None:
+        """The sixth check: the byte numbered `mark` is urgent."""
+        if self.urgent.heard(mark):
+            self.node.note(rules.URGENT_HEARD, **self.names, seq=mark)
+            self.readable.wake()
+
     def _process_text(self, seq: int, data: Buffer, fin: bool) -> None:
         """The seventh and the eighth check: bytes and FIN."""
         receiver = self.receiver
@@ -431,6 +454,7 @@ class Connection:
             data, fin = memoryview(data)[:-beyond], False
         before = receiver.available
         urgency = receiver.accept(seq, data, fin)
+        self.urgent.fetch(self.config.oob_inline)
         if receiver.finished:
             self._move(Input.FIN)
         if receiver.finished or (receiver.available != before and receiver.available >= self.low_water):
@@ -502,7 +526,10 @@ class Connection:
         ack = receiver.rcv_nxt
         options = self.agreed.for_segment(ack, receiver.blocks, len(data))
         flags |= self.ecn.echo
-        self.transmitter.send(flags, seq, ack, window, why, data, options, segment_size, ecn)
+        urgent = self.urgent.pointer(seq)
+        if urgent:
+            flags, segment_size = flags | URG, 0
+        self.transmitter.send(flags, seq, ack, window, why, data, options, segment_size, ecn, urgent)
 
     def _reset(self, seq: int, ack: int | None, why: Rule) -> None:
         options = self.agreed.for_segment(ack or 0, (), 0)

@@ -80,6 +80,7 @@ class Flight:
         """How often the oldest segment, or the probe, has been sent again without an answer."""
         self._unanswered_since = 0
         self._reducing: ProportionalRate | None = None
+        self._urgent = False
         self._undoable = False  # the last cut was the only one in its episode
         self._cwnd_limited = False
         self.app_limited = False
@@ -116,6 +117,11 @@ class Flight:
         self.sender.nagle, self.sender.limit = config.nagle, config.send_buffer
         if self.open and config.congestion != before.congestion:
             self.use(config.congestion)
+
+    def urge(self, on: bool) -> None:
+        """While urgent data is not acknowledged, each segment tells of it, and none waits for company."""
+        self._urgent = on
+        self.sender.nagle = self.config.nagle and not on
 
     def use(self, choice: str | Make) -> None:
         """From here on another congestion control, which begins with the window that the present one leaves
@@ -257,7 +263,8 @@ class Flight:
                 break
             self._retransmit(recovery.reason)
         else:
-            limit = max(self.offload - self.offload % mss, mss)
+            # Of a long piece, the device could not say how far from each segment the urgent data reaches.
+            limit = mss if self._urgent else max(self.offload - self.offload % mss, mss)
             if rate:
                 limit = min(limit, self._pacer.burst(rate, mss) // mss * mss)
             while (not rate or (sender.unsent and self._pacer.allows(rate, mss))) and (

@@ -53,6 +53,8 @@ CONGESTION_MARK = Rule(
     "tcp.congestion_mark", "a router marked it, for its queue is long: tell the sender until it has heard",
     "RFC 3168 §6.1.3")  # fmt: skip
 
+URGENT = Rule("tcp.urgent", "there is urgent data, and no room for it: say so", "RFC 9293 §3.8.5")
+
 # Timers
 BATCH = Rule("tcp.batch", "the ACKs that came together are taken in: what they allow goes out in long pieces")
 SECOND_SEGMENT = Rule(
@@ -91,6 +93,7 @@ NO_WAY = Rule("tcp.no_way", "the network layer has no way to the peer now")
 
 # What observers follow
 SPURIOUS = Rule("tcp.spurious", "what was sent again was not lost: the window is as before", "RFC 5682 §3.1")
+URGENT_HEARD = Rule("tcp.urgent_heard", "the peer has urgent data: tell the program", "RFC 9293 §3.8.5")
 PROBE_REPAIRED = Rule("tcp.probe_repaired", "the probe itself has repaired a loss", "RFC 8985 §7.4")
 STATE = Rule("tcp.state", "the connection changes its state", "RFC 9293 §3.3.2")
 WINDOW = Rule("tcp.window", "the windows, and what is under way", "RFC 5681 §2")

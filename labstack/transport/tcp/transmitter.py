@@ -39,14 +39,15 @@ class Transmitter:
         return self.network.mtu(self._dst), self.network.offload(self._dst)
 
     def send(self, flags: int, seq: int, ack: int, window: int, why: Rule, data: Buffer = b"",
-            options: bytes = b"", segment_size: int = 0, ecn: int = 0) -> None:  # fmt: skip
+            options: bytes = b"", segment_size: int = 0, ecn: int = 0, urgent: int = 0) -> None:  # fmt: skip
         """Send one segment; `window` as it stands in the header. `segment_size` above 0 leaves the rest to
         the device. `ecn` is the IP header's code point. Without a way to the peer it is lost, as any segment
         may be: a timer will try again."""
         total = self.pseudo_sum + LENGTH + len(options) + len(data)
         unfinished = segment_size > 0
         packed = pack_segment(
-            self._ports, seq, ack, flags, window, options, total, None if unfinished else data)  # fmt: skip
+            self._ports, seq, ack, flags, window, options, total, None if unfinished else data, urgent
+        )
         events = self.node.events
         before = events.cause
         if events:

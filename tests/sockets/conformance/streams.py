@@ -6,12 +6,14 @@ import struct
 from selectors import EVENT_READ, EVENT_WRITE
 from socket import (
     MSG_DONTWAIT,
+    MSG_OOB,
     MSG_PEEK,
     MSG_WAITALL,
     SHUT_RD,
     SHUT_RDWR,
     SHUT_WR,
     SO_LINGER,
+    SO_OOBINLINE,
     SO_REUSEADDR,
     SOL_SOCKET,
 )
@@ -468,3 +470,105 @@ def an_accepted_socket_blocks(w):
     listener.settimeout(5)
     w.client().connect(listener.getsockname())
     return listener.accept()[0].gettimeout()
+
+
+# --- urgent data
+
+
+def in_pieces(t, most=100):
+    """What single calls of recv find, until there is no more."""
+    t.setblocking(False)
+    found = []
+    while True:
+        try:
+            piece = t.recv(most)
+        except BlockingIOError:
+            return found
+        found.append(piece)
+        if not piece:
+            return found
+
+
+@each(nothing=b"", something=b"before")
+def an_urgent_byte_is_read_apart(w, before):
+    s, t = w.pair()
+    s.send(b"abc" + before)
+    s.send(b"xy!", MSG_OOB)
+    s.send(b"after")
+    w.settle()
+    return t.recv(1, MSG_OOB), told(lambda: t.recv(1, MSG_OOB)), in_pieces(t)
+
+
+@case
+def an_urgent_byte_that_nobody_reads_is_passed_over(w):
+    s, t = w.pair()
+    s.send(b"xy!", MSG_OOB)
+    s.send(b"after")
+    w.settle()
+    return in_pieces(t), told(lambda: t.recv(1, MSG_OOB))
+
+
+@case
+def an_urgent_byte_may_be_looked_at(w):
+    s, t = w.pair()
+    s.send(b"!", MSG_OOB)
+    w.settle()
+    return t.recv(1, MSG_OOB | MSG_PEEK), t.recv(1, MSG_OOB)
+
+
+@case
+def without_urgent_data_there_is_none_to_read(w):
+    s, t = w.pair()
+    s.send(b"ordinary")
+    w.settle()
+    return told(lambda: t.recv(1, MSG_OOB))
+
+
+@case
+def an_urgent_byte_left_in_its_place(w):
+    s, t = w.pair()
+    t.setsockopt(SOL_SOCKET, SO_OOBINLINE, 1)
+    s.send(b"abc")
+    s.send(b"xy!", MSG_OOB)
+    s.send(b"after")
+    w.settle()
+    return told(lambda: t.recv(1, MSG_OOB)), in_pieces(t)
+
+
+@case
+def the_later_urgent_byte_counts(w):
+    s, t = w.pair()
+    s.send(b"one!", MSG_OOB)
+    w.settle()
+    s.send(b"two?", MSG_OOB)
+    w.settle()
+    return t.recv(1, MSG_OOB), in_pieces(t)
+
+
+@case
+def an_urgent_byte_alone_is_nothing_to_read(w):
+    s, t = w.pair()
+    s.send(b"!", MSG_OOB)
+    w.settle()
+    alone = select_now(w, t, EVENT_READ)
+    s.send(b"after")
+    w.settle()
+    return alone, select_now(w, t, EVENT_READ), in_pieces(t)
+
+
+@case
+def the_end_behind_an_urgent_byte(w):
+    s, t = w.pair()
+    s.send(b"last!", MSG_OOB)
+    s.close()
+    w.settle()
+    return t.recv(1, MSG_OOB), in_pieces(t)
+
+
+@case
+def urgent_bytes_both_ways(w):
+    s, t = w.pair()
+    s.send(b"there!", MSG_OOB)
+    t.send(b"back?", MSG_OOB)
+    w.settle()
+    return t.recv(1, MSG_OOB), s.recv(1, MSG_OOB), in_pieces(s), in_pieces(t)
