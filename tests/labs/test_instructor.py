@@ -18,10 +18,11 @@ TEXT = (LABS / "instructor.md").read_text(encoding="utf-8")
 STUDENT = "# as a student"
 
 
-def rows(heading):
-    """The cells of the table under a heading, without its first two lines."""
+def rows(heading, table=0):
+    """The cells of a table under a heading, without its first two lines."""
     part = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    lines = [line for line in part.splitlines() if line.startswith("|")]
+    tables = re.findall(r"(?:^\|.*\n)+", part, re.MULTILINE)
+    lines = tables[table].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -43,6 +44,16 @@ def test_the_table_of_labs():
             assert list((LABS.parent / "book").glob(f"{chapter}-*.ipynb")), f"{name}: no chapter {chapter}"
         for lab in filter(None, after.split(", ")):
             assert any(other.startswith(lab) for other in table)
+
+
+def test_the_plan_has_each_lab_and_chapters_that_exist():
+    plan = rows("The labs", 1)
+    assert set(re.findall(r"\b\d\d\b", " ".join(labs for _, _, labs, _ in plan))) == {
+        name[:2] for name in Course().labs
+    }
+    for _, chapters, _, _ in plan:
+        for chapter in chapters.split(", "):
+            assert list((LABS.parent / "book").glob(f"{chapter}-*.ipynb")), f"no chapter {chapter}"
 
 
 def test_the_reports_it_quotes():

@@ -31,8 +31,8 @@ WRONG = [
 QUICK = [p for p in WRONG if not p.id.startswith("14") or "kept by the class" in p.id or "cheat" in p.id]
 # Of the ways to cheat, the plainest is handed in: all are refused before anything runs.
 IN_A_COURSE = [p for p in WRONG if "cheat" not in p.id or "inherits" in p.id]
-# Lab 13's checks compare values, and run no part: a few of them show that they are reached.
-HANDED_IN = [param for at, param in enumerate(WRONG) if param.values[0][:2] != "13" or at % 6 == 0]
+# Lab 13's checks compare values, and run no part: every sixth answer shows that they are reached.
+IN_A_COURSE = [p for at, p in enumerate(IN_A_COURSE) if not p.id.startswith("13") or at % 6 == 0]
 
 # nbgrader changes limits of the process it runs in, and is slow to load: one process for many commands.
 CLERK = """

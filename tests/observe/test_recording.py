@@ -29,6 +29,30 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     assert str(read.ladder()).count("echo request") == 2
 
 
+@pytest.mark.feature(
+    "Observation", "A capture file from anywhere is read back as a trace: tables, ladders, charts"
+)
+def test_behind_a_router_machines_go_by_the_addresses_in_their_datagrams(tmp_path: Path) -> None:
+    with Network(seed=1) as net:
+        a, b = (
+            net.host("a", "10.0.0.1/24", gateway="10.0.0.9"),
+            net.host("b", "10.1.0.2/24", gateway="10.1.0.9"),
+        )
+        r = net.router("r")
+        net.wire(a, r.interface("eth0", "10.0.0.9/24"))
+        net.wire(r.interface("eth1", "10.1.0.9/24"), b)
+        trace = net.capture()
+        a.ping("b")
+    names = {"10.0.0.1": "a", "10.1.0.2": "b"}
+    read = recording.read(trace.pcap(tmp_path / "ping.pcap", at="a"), names)
+    assert [(p.sender, p.receiver, p.protocol) for p in read.packets] == [
+        ("a", "10.0.0.9", "ARP"),
+        ("10.0.0.9", "a", "ARP"),
+        ("a", "b", "ICMP"),
+        ("b", "a", "ICMP"),
+    ]
+
+
 def test_a_machine_without_a_name_goes_by_its_address(tmp_path: Path) -> None:
     read = recording.read(pings().pcap(tmp_path / "pings.pcap"))
     assert {packet.sender for packet in read.packets} == {"10.0.0.1", "10.0.0.2"}
