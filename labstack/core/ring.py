@@ -1,8 +1,9 @@
 """A ring buffer: where a stream's bytes wait, for the peer to acknowledge them or for the program to read
 them.
 
-A payload is copied once, into the ring; what leaves it is a view. The ring begins small and doubles as it
-fills, up to its limit: a thousand quiet connections cost a thousand small rings.
+A payload is copied once, into the ring; what leaves it is a view. The ring takes a small buffer for the first
+byte, and doubles it as it fills, up to its limit: connections on which nothing is said, such as the half-open
+ones of a flood of SYNs, cost none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Ring:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._buffer = bytearray(min(limit, FIRST_CAPACITY))
+        self._buffer = bytearray()
         self._head = 0
 
     def put(self, offset: int, data: Buffer) -> None:
@@ -61,7 +62,7 @@ class Ring:
     def _grow(self, needed: int) -> None:
         if needed > self.limit:
             raise ValueError(f"{needed} bytes in a buffer for {self.limit}")
-        capacity = len(self._buffer)
+        capacity = len(self._buffer) or FIRST_CAPACITY
         while capacity < needed:
             capacity *= 2
         grown = bytearray(min(capacity, self.limit))

@@ -264,6 +264,7 @@ class Connection:
             self.ecn.heard(ecn, flags, size)
         # Third, security: there is none. Fourth, check the SYN bit (RFC 5961 §4).
         if flags & SYN:
+            self.node.drop(rules.CHALLENGE_SYN, **self.names, seq=header.seq)
             self._acknowledgement.challenge(rules.CHALLENGE_SYN)
             return
         # Fifth, check the ACK field.
@@ -382,12 +383,12 @@ class Connection:
 
     def _on_reset(self, seq: int) -> None:
         what = self._closing.reset(seq, self.receiver.rcv_nxt, self.receiver.rcv_wnd)
-        if what is Reset.IGNORED:
-            self.node.drop(rules.OUT_OF_WINDOW, **self.names, seq=seq)
-        elif what is Reset.CHALLENGED:
+        if what is Reset.BELIEVED:
+            return self._finish(AFTER_RESET.get(self.state, errno.ECONNRESET))
+        asks = what is Reset.CHALLENGED
+        self.node.drop(rules.CHALLENGE_RST if asks else rules.OUT_OF_WINDOW, **self.names, seq=seq)
+        if asks:
             self._acknowledgement.challenge(rules.CHALLENGE_RST)
-        else:
-            self._finish(AFTER_RESET.get(self.state, errno.ECONNRESET))
 
     def _process_ack(self, header: Header, size: int, options: Options | None = None) -> bool:
         """The fifth check. False if the segment, or the connection, is done with."""

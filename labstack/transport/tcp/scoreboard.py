@@ -145,6 +145,8 @@ class Scoreboard:
             seq, end, now, self._number, again, self._delivered, self._delivered_at, self._first_sent_at,
             self._delivered <= self._limited_until,
         )  # fmt: skip
+        while self._by_time and self._by_time[0].fate is OVER:
+            self._by_time.popleft()  # a probe that the peer may leave unacknowledged for ever
         self._by_time.append(new)
         return new
 
@@ -209,9 +211,8 @@ class Scoreboard:
                 if sent and block not in self._known:
                     self._arrive(block, newly)
             self._known = blocks
-        by_time = self._by_time
-        while by_time and by_time[0].fate is not UNDER_WAY:
-            by_time.popleft()
+        while self._by_time and self._by_time[0].fate is not UNDER_WAY:
+            self._by_time.popleft()
         return newly
 
     def _arrive(self, block: Block, newly: list[Sent]) -> None:
