@@ -245,7 +245,7 @@ def test_questions_to_a_flood_of_near_guesses_are_few(flags):
             peer.tcp(flags, seq=peer.snd_nxt + 1 + k)
             net.sleep("1 ms")
         assert 5 <= len(peer.take_all()) <= 10
-        assert drops(peer) == {f"tcp.challenge_{'rst' if flags == RST else 'syn'}": 5000}
+        assert drops(peer) == {"tcp.bad_reset" if flags == RST else "tcp.bad_syn": 5000}
         goes_on(peer, s)
 
 

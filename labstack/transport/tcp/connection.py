@@ -264,7 +264,7 @@ class Connection:
             self.ecn.heard(ecn, flags, size)
         # Third, security: there is none. Fourth, check the SYN bit (RFC 5961 §4).
         if flags & SYN:
-            self.node.drop(rules.CHALLENGE_SYN, **self.names, seq=header.seq)
+            self.node.drop(rules.BAD_SYN, **self.names, seq=header.seq)
             self._acknowledgement.challenge(rules.CHALLENGE_SYN)
             return
         # Fifth, check the ACK field.
@@ -386,7 +386,7 @@ class Connection:
         if what is Reset.BELIEVED:
             return self._finish(AFTER_RESET.get(self.state, errno.ECONNRESET))
         asks = what is Reset.CHALLENGED
-        self.node.drop(rules.CHALLENGE_RST if asks else rules.OUT_OF_WINDOW, **self.names, seq=seq)
+        self.node.drop(rules.BAD_RESET if asks else rules.OUT_OF_WINDOW, **self.names, seq=seq)
         if asks:
             self._acknowledgement.challenge(rules.CHALLENGE_RST)
 
