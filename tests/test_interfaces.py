@@ -164,6 +164,7 @@ class Number(IPAddress):
     __slots__ = ()
     version = 9
     bits = 128
+    is_multicast = False
 
     def __str__(self):
         return "#" + self.hex()[:4]
@@ -198,6 +199,7 @@ class Postal:
         dscp=0,
         may_fragment=False,
         broadcast=False,
+        loop=True,
     ):
         assert segment_size == 0 and len(header) + len(payload) <= self.MTU
         letter = (dst, src or self.own, protocol, bytes(header) + bytes(payload))

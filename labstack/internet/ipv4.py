@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -58,12 +59,18 @@ UNKNOWN_PROTOCOL = Rule(
 )
 
 MAX_LENGTH = 65535
+ALL_HOSTS = IPAddress.parse("224.0.0.1")
+"""The group of which every host is a member, on each of its links (RFC 1112 §7.2)."""
 WAYS = 1024
 """Destinations whose interface and next hop are remembered, and pairs of addresses that were found in
 order."""
 LOOPBACK_OFFLOAD = 61440
 """Bytes of TCP payload that go to the host itself in one piece: nothing has to be cut where there is no
 link."""
+
+
+Way = tuple[Interface, Arp, IPAddress]
+"""The interface, its ARP, and the next hop."""
 
 
 class Onlooker(Protocol):
@@ -100,9 +107,11 @@ class IPv4:
         self._arps: dict[str, Arp] = {}
         self._own: dict[IPAddress, Interface] = {}
         self._broadcasts: set[IPAddress] = {LIMITED_BROADCAST}
-        self._ways: dict[IPAddress, tuple[Interface, Arp, IPAddress]] = {}
+        self._ways: dict[IPAddress, Way] = {}
         self._pairs: dict[bytes, tuple[IPAddress, IPAddress]] = {}
         self._transports: dict[int, Transport] = {}
+        # How many members a group has at this host, on the interface of that name.
+        self.groups: Counter[tuple[IPAddress, str]] = Counter()
         self.onlookers: dict[int, list[Onlooker]] = {}
         """Raw sockets, by protocol number."""
         self.path_mtus = PathMtus(node)
@@ -115,6 +124,7 @@ class IPv4:
         self.interfaces[interface.name] = interface
         self._arps[interface.name] = arp
         interface.handlers[ETHERTYPE_IPV4] = self.receive
+        self.join(ALL_HOSTS, interface)
 
     def add_address(self, interface: Interface, own: InterfaceAddress) -> None:
         """Give the interface an address, and the host the route to the network that lies on that link.
@@ -133,6 +143,15 @@ class IPv4:
         if own.broadcast is not None:
             self._broadcasts.add(own.broadcast)
         self.add(Route(own.prefix, interface.name, origin="connected"))
+
+    def join(self, group: IPAddress, interface: Interface) -> None:
+        """One more here is a member of `group`, on that link (RFC 1112 §7.1)."""
+        self.groups[group, interface.name] += 1
+
+    def leave(self, group: IPAddress, interface: Interface) -> None:
+        """One less."""
+        self.groups[group, interface.name] -= 1
+        self.groups += Counter()  # keeps those above zero
 
     def _tell(self, rule: Rule, route: Route) -> None:
         if self.node.events:
@@ -235,6 +254,7 @@ class IPv4:
         dscp: int = 0,
         may_fragment: bool = False,
         broadcast: bool = False,
+        loop: bool = True,
     ) -> None:
         length = header_of.LENGTH + len(header) + len(payload)
         if length > MAX_LENGTH:
@@ -253,6 +273,11 @@ class IPv4:
             self._loop(packet + header + bytes(payload), segment_size)
             return
         interface, arp, next_hop = self._way(dst)
+        if dst[0] >= 224 and dst.is_multicast:
+            interface = self._own.get(src, interface)
+            arp = self._arps[interface.name]
+            if loop and (dst, interface.name) in self.groups:
+                self._loop(packet + header + bytes(payload), segment_size)
         if dst in self._broadcasts and not broadcast:
             raise OSError(errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone")
         mtu = interface.mtu
@@ -261,15 +286,16 @@ class IPv4:
         if length > mtu and not segment_size:
             if not may_fragment:
                 raise OSError(errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {mtu}")
-            self._send_pieces(Header.parse_quoted(packet), b"".join((header, payload)), mtu)
+            way = interface, arp, next_hop
+            self._send_pieces(Header.parse_quoted(packet), b"".join((header, payload)), mtu, way)
         elif dst in self._broadcasts:
             interface.send(BROADCAST, ETHERTYPE_IPV4, packet + header, payload, segment_size)
         else:
             arp.send(next_hop, packet + header, payload, segment_size)
 
-    def _send_pieces(self, header: Header, body: Buffer, mtu: int) -> None:
+    def _send_pieces(self, header: Header, body: Buffer, mtu: int, way: Way) -> None:
         """Send what is longer than `mtu` as fragments."""
-        interface, arp, next_hop = self._way(header.dst)
+        interface, arp, next_hop = way
         if self.node.events:
             self.node.events.cause = self.node.events.emit(CUT, length=header.total_length, mtu=mtu)
         for front, piece in cut(header, body, mtu):
@@ -278,17 +304,17 @@ class IPv4:
             else:
                 arp.send(next_hop, front, piece, 0)
 
-    def _way(self, dst: IPAddress) -> tuple[Interface, Arp, IPAddress]:
+    def _way(self, dst: IPAddress) -> Way:
         """The interface, and the neighbour on it, through which `dst` is reached. Raises OSError
         (ENETUNREACH)."""
         way = self._ways.get(dst)
         return way if way is not None else self._find_way(dst)
 
-    def _find_way(self, dst: IPAddress) -> tuple[Interface, Arp, IPAddress]:
+    def _find_way(self, dst: IPAddress) -> Way:
         route = self._table.look_up(dst)
         if route is not None:
-            name, next_hop = route.interface, route.via or dst
-        elif dst == LIMITED_BROADCAST and self.interfaces:
+            name, next_hop = route.interface, dst if dst.is_multicast else route.via or dst
+        elif (dst == LIMITED_BROADCAST or dst.is_multicast) and self.interfaces:
             name, next_hop = next(iter(self.interfaces)), dst
         else:
             raise OSError(
@@ -308,7 +334,7 @@ class IPv4:
         def up() -> None:
             self.node.events.cause = cause
             header = Header.parse(datagram)
-            self._deliver(header, datagram, segment_size, False)
+            self._deliver(header, datagram, segment_size, header.dst.is_multicast)
             self.node.events.cause = 0
 
         clock = self.node.clock
@@ -339,7 +365,7 @@ class IPv4:
                     self._pairs.clear()
                 self._pairs[src + dst] = src, dst
             self._deliver(header, packet, segment_size, False)
-        elif dst in self._broadcasts or dst.is_unspecified:
+        elif dst in self._broadcasts or dst.is_unspecified or (dst, interface.name) in self.groups:
             self._deliver(header, packet, segment_size, True)
         elif not self.forwarding or to_group or dst.is_multicast:
             self.node.drop(NOT_FOR_ME, dst=str(dst))
@@ -424,7 +450,7 @@ class IPv4:
             )
         header.ttl -= 1
         if too_big:
-            self._send_pieces(header, body, interface.mtu)
+            self._send_pieces(header, body, interface.mtu, (interface, arp, next_hop))
             return
         arp.send(next_hop, header.pack() + bytes(body[:top]), body[top:], segment_size)
 

@@ -87,9 +87,11 @@ class NetworkLayer(Protocol):
         dscp: int = 0,
         may_fragment: bool = False,
         broadcast: bool = False,
+        loop: bool = True,
     ) -> None:
         """Send the transport's header and payload. `segment_size`: see `physical/device`; allowed up to
-        `offload(dst)`.
+        `offload(dst)`. To a group it goes over the interface that has the address `src`, and, with `loop`,
+        to this host too, if it is a member there.
 
         Raises OSError (ENETUNREACH, EMSGSIZE, EACCES for a broadcast not asked for).
         """

@@ -132,6 +132,11 @@ class Arp:
         if mac is not None:
             self.interface.send(mac, ETHERTYPE_IPV4, header, payload, segment_size)
             return
+        if next_hop.is_multicast:
+            # Nobody has to be asked for a group's: 23 bits of the address stand in it (RFC 1112 §6.4).
+            mac = MAC(bytes((1, 0, 0x5E, next_hop[1] & 0x7F)) + next_hop[2:])
+            self.interface.send(mac, ETHERTYPE_IPV4, header, payload, segment_size)
+            return
         question = self._questions.get(next_hop)
         if question is None:
             if len(self._questions) >= QUESTIONS:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import errno
 import socket as posix
-from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from labstack.core.addresses import ANY, IPAddress
 from labstack.core.checksum import Buffer
@@ -21,9 +20,10 @@ from labstack.core.events import Rule
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import IPv4 as IPv4Header
 from labstack.internet.layer import ERRNO, Trouble
+from labstack.sockets.multicast import ADD, DROP, VIA, Memberships
 from labstack.sockets.options import c_int
 from labstack.sockets.socket import LOOPBACK, MSG_OOB, MSG_PEEK, MSG_TRUNC, Address, Socket, error
-from labstack.transport.udp import OVERHEAD, QUEUE, Discover
+from labstack.transport.udp import OVERHEAD, QUEUE, Discover, Endpoint
 
 if TYPE_CHECKING:
     from labstack.sockets.stack import Stack
@@ -33,29 +33,6 @@ RAW_QUEUE_FULL = Rule(
 )
 _LASTING = {Trouble.PORT_UNREACHABLE, Trouble.PROTOCOL_UNREACHABLE, Trouble.PROHIBITED}
 Place = tuple[IPAddress, int]
-
-
-class Endpoint(Protocol):
-    """What a datagram socket stands on: `transport/udp.UdpEndpoint`, or `RawEndpoint`."""
-
-    local: Place
-    peer: Place | None
-    queue: deque[tuple[bytes, Place]]
-    queue_limit: int
-    broadcast: bool
-    ttl: int
-    tos: int
-    discover: Discover
-    hears_all: bool
-    error: int
-    closed: bool
-    readable: Waiters
-
-    def send(self, data: Buffer, to: Place) -> None: ...
-
-    def take(self) -> tuple[bytes, Place]: ...
-
-    def close(self) -> None: ...
 
 
 class DatagramSocket(Socket):
@@ -68,6 +45,7 @@ class DatagramSocket(Socket):
         self._endpoint: Endpoint | None = None
         self._bound_to: IPAddress = ANY
         self._write_shut = False
+        self._groups = Memberships(stack.ip)
 
     # --- what it is
     def readable(self) -> bool:
@@ -101,6 +79,18 @@ class DatagramSocket(Socket):
         number, endpoint.error = endpoint.error, 0
         return number
 
+    def setsockopt(
+        self, level: int, name: int, value: int | Buffer | None, optlen: int | None = None
+    ) -> None:
+        """As every socket's; and the options of multicast, whose values name a group and an interface."""
+        if level != posix.IPPROTO_IP or name not in (ADD, DROP, VIA):
+            super().setsockopt(level, name, value, optlen)
+            return
+        self._check_open()
+        with self._driver:
+            self._groups.set(name, value)
+        self._apply()
+
     def _set(self, name: str, value: int) -> None:
         super()._set(name, value)
         self._apply()
@@ -111,6 +101,9 @@ class DatagramSocket(Socket):
             with self._driver:
                 endpoint.broadcast = bool(self._settings.get("SO_BROADCAST"))
                 endpoint.ttl = self._settings.get("IP_TTL", 64)
+                endpoint.group_ttl = self._settings.get("IP_MULTICAST_TTL", 1)
+                endpoint.group_source = self._groups.source
+                endpoint.loop = bool(self._settings.get("IP_MULTICAST_LOOP", 1))
                 endpoint.tos = self._settings.get("IP_TOS", 0)
                 endpoint.discover = Discover(self._settings.get("IP_MTU_DISCOVER", 0))
                 endpoint.hears_all = bool(self._settings.get("IP_RECVERR"))
@@ -124,6 +117,10 @@ class DatagramSocket(Socket):
                 return self.proto or int(posix.IPPROTO_UDP)
             case "SO_LINGER":
                 return self._settings.get(name, -1)
+            case "IP_MULTICAST_TTL" | "IP_MULTICAST_LOOP":
+                return self._settings.get(name, 1)
+            case "IP_MULTICAST_IF":
+                return bytes(self._groups.source)
             case "IP_MTU":
                 peer = self._peer()
                 if peer is None:
@@ -251,6 +248,7 @@ class DatagramSocket(Socket):
                 self._write_shut = True
 
     def _let_go(self) -> None:
+        self._groups.close()
         if self._endpoint is not None:
             self._endpoint.close()
 
@@ -299,23 +297,11 @@ class RawSocket(DatagramSocket):
         return f"protocol {self.proto}"
 
 
-class RawEndpoint:
+class RawEndpoint(Endpoint):
     """A raw socket's place in the network layer."""
 
     def __init__(self, stack: Stack, protocol: int, settings: dict[str, int]) -> None:
-        self.local: Place = (ANY, 0)
-        self.peer: Place | None = None
-        self.queue: deque[tuple[bytes, Place]] = deque()
-        self.queued = 0
-        self.queue_limit = QUEUE
-        self.broadcast = False
-        self.ttl = 64
-        self.tos = 0
-        self.discover = Discover.DONT
-        self.hears_all = False
-        self.error = 0
-        self.closed = False
-        self.readable = Waiters()
+        super().__init__((ANY, 0))
         self._stack = stack
         self._protocol = protocol
         self._settings = settings
@@ -342,11 +328,6 @@ class RawEndpoint:
             self.error = ERRNO[kind]
             self.readable.wake()
         return mine
-
-    def take(self) -> tuple[bytes, Place]:
-        data, sender = self.queue.popleft()
-        self.queued -= len(data) + OVERHEAD
-        return data, sender
 
     def send(self, data: Buffer, to: Place) -> None:
         """Raises OSError: EINVAL for a header that is none, and what the network layer raises."""

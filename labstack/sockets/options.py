@@ -71,6 +71,9 @@ TABLE = {
     (IP, int(posix.IP_TOS)): Option("IP_TOS"),
     (IP, IP_RECVERR): Option("IP_RECVERR"),
     (IP, IP_MTU_DISCOVER): Option("IP_MTU_DISCOVER", least=0, most=2, types=_DATAGRAM),
+    (IP, int(posix.IP_MULTICAST_TTL)): Option("IP_MULTICAST_TTL", least=-1, most=255, types=_DATAGRAM),
+    (IP, int(posix.IP_MULTICAST_LOOP)): Option("IP_MULTICAST_LOOP", types=_DATAGRAM),
+    (IP, int(posix.IP_MULTICAST_IF)): _read_only("IP_MULTICAST_IF", types=_DATAGRAM),
     (IP, IP_MTU): _read_only("IP_MTU"),
     (IP, int(posix.IP_HDRINCL)): Option("IP_HDRINCL", types=frozenset({int(posix.SOCK_RAW)})),
     # --- TCP
@@ -103,6 +106,8 @@ def decode(option: Option, value: int | Buffer) -> int:
     nanoseconds. Raises OSError (EINVAL)."""
     size = struct.calcsize(option.format)
     packed = struct.pack("i", c_int(value)) if isinstance(value, int) else bytes(value)
+    if option.name.startswith("IP_") and packed:
+        packed = packed if len(packed) >= size else packed[:1].ljust(size, b"\0")  # a byte will do, as by BSD
     if len(packed) < size:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     first, *rest = struct.unpack(option.format, packed[:size])
@@ -110,6 +115,8 @@ def decode(option: Option, value: int | Buffer) -> int:
         first = 64 if first else -2
     if option.name == "SO_LINGER":
         return max(rest[0], 0) if first else NO_LINGER
+    if option.name == "IP_MULTICAST_TTL" and first == -1:
+        return 1
     if option.name == "IP_TOS":
         return int(first) & 0xFF
     if option.format == "ll":

@@ -53,29 +53,51 @@ class Discover(IntEnum):
     """All; longer ones are an error."""
 
 
-class UdpEndpoint:
-    """One program's port: its address, its peer if it is connected, and its receive queue."""
+class Endpoint:
+    """What a datagram socket stands on: its address, its peer if it is connected, what the program has set,
+    and its receive queue."""
 
-    def __init__(self, udp: Udp, local: Address) -> None:
-        self._udp = udp
+    def __init__(self, local: Address) -> None:
         self.local = local
         self.peer: Address | None = None
         self.queue: deque[tuple[bytes, Address]] = deque()
         self.queued = 0
         self.queue_limit = QUEUE
-        self.reuse = False
-        self.share = False
-        """It is one of several of which the newest has the port, or which divide between them what comes."""
         self.broadcast = False
         self.ttl = 64
+        self.group_ttl = 1  # to a group: it does not leave the link unless told to (RFC 1112 §6.1)
+        self.group_source: IPAddress = ANY
+        self.loop = True
+        self.tos = 0  # DSCP and ECN, as they stand in the header's second byte (RFC 2474 §3)
         self.discover = Discover.DONT
-        self.hears_all = False
-        """It wants to hear of all errors, connected or not."""
-        self.tos = 0
-        """DSCP and ECN, as they stand in the header's second byte (RFC 2474 §3)."""
+        self.hears_all = False  # it wants to hear of all errors, connected or not
         self.error = 0
         self.closed = False
         self.readable = Waiters()
+
+    def take(self) -> tuple[bytes, Address]:
+        """The oldest datagram and who sent it. Raises IndexError when none waits."""
+        data, sender = self.queue.popleft()
+        self.queued -= len(data) + OVERHEAD
+        return data, sender
+
+    def send(self, data: Buffer, to: Address) -> None:
+        """Send one datagram. Raises OSError."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class UdpEndpoint(Endpoint):
+    """One program's port."""
+
+    def __init__(self, udp: Udp, local: Address) -> None:
+        super().__init__(local)
+        self._udp = udp
+        self.reuse = False
+        self.share = False
+        """It is one of several of which the newest has the port, or which divide between them what comes."""
 
     def send(self, data: Buffer, to: Address) -> None:
         """Send one datagram. Raises OSError (EMSGSIZE, ENETUNREACH, EACCES)."""
@@ -85,7 +107,11 @@ class UdpEndpoint:
         dst, port = to
         if dst == LIMITED_BROADCAST and not self.broadcast:
             raise OSError(errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone")
-        src = self.local[0] if self.local[0] != ANY else udp.network.source_for(dst)
+        ttl, src = self.ttl, self.local[0]
+        if dst.is_multicast:
+            ttl, src = self.group_ttl, self.group_source if src == ANY else src
+        if not udp.network.is_own(src):  # it is bound to all addresses, or to one of many hosts
+            src = udp.network.source_for(dst)
         if udp.node.events:
             udp.node.events.cause = udp.node.events.emit(
                 SENT, src=f"{src}:{self.local[1]}", dst=f"{dst}:{port}", length=len(data)
@@ -96,15 +122,9 @@ class UdpEndpoint:
         if self.discover is Discover.WANT:
             cut = header_of.LENGTH + len(data) > udp.network.mtu(dst)
         udp.network.send(
-            dst, PROTO_UDP, header, data, src=src, ecn=self.tos & 3, ttl=self.ttl, dscp=self.tos >> 2,
-            may_fragment=cut, broadcast=self.broadcast,
+            dst, PROTO_UDP, header, data, src=src, ecn=self.tos & 3, ttl=ttl, dscp=self.tos >> 2,
+            may_fragment=cut, broadcast=self.broadcast, loop=self.loop,
         )  # fmt: skip
-
-    def take(self) -> tuple[bytes, Address]:
-        """The oldest datagram and who sent it. Raises IndexError when none waits."""
-        data, sender = self.queue.popleft()
-        self.queued -= len(data) + OVERHEAD
-        return data, sender
 
     def close(self) -> None:
         if not self.closed:
