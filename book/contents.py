@@ -110,7 +110,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
             "a line a hundred times as fast, and 100 kB come ten milliseconds sooner",
             needs=LIVE,
         ),
-        Chapter("23", "Who gets what?"),
+        Chapter(
+            "23",
+            "Who gets what?",
+            "all keep the rules, every connection gets the same, and Anna gets nine times what Bert gets",
+            needs=LIVE,
+        ),
         Chapter(
             "24",
             "Attacks and defences",

@@ -17,7 +17,7 @@ import walls
 from heist import Segments
 
 from labstack.core.seq import seq_add
-from labstack.headers.tcp import ACK, RST, SYN
+from labstack.headers.tcp import ACK, CWR, ECE, RST, SYN
 from labstack.host import Host
 from labstack.linux import LinuxPeer
 from labstack.observe import recording
@@ -189,21 +189,23 @@ def ten_sends(peer: LinuxPeer, port: int) -> None:
     peer.wait_for_port(port)
 
 
-def flights(peer: LinuxPeer, rounds: int, round_trip: float = 0.3) -> Trace:
+def flights(peer: LinuxPeer, rounds: int, round_trip: float = 0.3, marked: bool = False) -> Trace:
     """Ask Linux's Web server for its page, and acknowledge what has come only once each `round_trip` seconds,
-    as if the path were that long; after so many rounds, hang up."""
+    as if the path were that long; after so many rounds, hang up. `marked`: offer ECN (RFC 3168), and say with
+    the first acknowledgment that a router has marked what came."""
     lab = peer.host()
     captured = lab.capture("linux")
     request = b"GET / HTTP/1.0\r\n\r\n"
     with lab.raw(6) as below:
         mine = Segments(below, peer.address)
-        mine.send(SYN, 0)
+        mine.send(SYN | (ECE | CWR) * marked, 0)
         begin = mine.heard().seq + 1
         lab.sleep(round_trip)
         mine.send(ACK, 1, begin, request)
-        for _ in range(rounds):
+        for n in range(rounds):
             lab.sleep(round_trip)
             last = [p for p in captured.packets if p.sender == "linux" and p.payload_length][-1]
-            mine.send(ACK, 1 + len(request), seq_add(last.tcp.seq, last.payload_length))
+            end = seq_add(last.tcp.seq, last.payload_length)
+            mine.send(ACK | ECE * (marked and n == 0), 1 + len(request), end)
         mine.send(RST, 1 + len(request))
     return captured

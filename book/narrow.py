@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 from labstack import Host, Network, TcpConfig, Wire
 from labstack.applications import discard
 from labstack.core.units import SECOND, duration
+from labstack.headers.ethernet import LENGTH
+from labstack.headers.header import HeaderError
+from labstack.headers.ipv4 import IPv4
 from labstack.observe import look
 from labstack.observe.charts import Chart, finish
 from labstack.observe.panels import Panels
@@ -82,9 +85,9 @@ class Run:
             self.line.drop(lose)
         self.trace = net.capture() if watched else None
         self.sockets: dict[str, list[Socket]] = {name: [] for name in self.hosts}
-        self.arrived = dict.fromkeys(self.hosts, 0)
-        self.waiting: list[float] = []
-        """Milliseconds that who comes now will wait before the line, every 10 ms."""
+        self.arrived: dict[str, list[int]] = {name: [] for name in self.hosts}
+        self.waits: list[tuple[float, float]] = []
+        """Every 10 ms: seconds, and the milliseconds that who comes then will wait before the line."""
         self.b.spawn(self._listen)
         for name, host in self.hosts.items():
             for _ in range((connections or {}).get(name, 1)):
@@ -95,20 +98,25 @@ class Run:
     def _go(self, seconds: float, warm_up: float) -> None:
         net, end, rate = self.net, self.line.ends[0], self.line.rate or 1
         net.sleep(warm_up)
-        before = dict(self.arrived)
+        before = {name: list(each) for name, each in self.arrived.items()}
         for _ in range(round((seconds - warm_up) / STEP)):
             net.sleep(STEP)
-            self.waiting.append(end.queued * 8 / rate * 1000)
-        self.got = {name: arrived - before[name] for name, arrived in self.arrived.items()}
-        """Bytes of each sender's streams that came to b."""
+            self.waits.append((net.now, end.queued * 8 / rate * 1000))
+        self.each = {
+            name: [n - (before[name][k : k + 1] or [0])[0] for k, n in enumerate(each)]
+            for name, each in self.arrived.items()
+        }
+        """Bytes of each sender's streams that came to b, connection by connection."""
+        self.got = {name: sum(each) for name, each in self.each.items()}
         self.seconds = round((seconds - warm_up) / STEP) * STEP
         """For so long."""
         most = rate * self.seconds / 8 * MSS / FRAME
         self.used = sum(self.got.values()) / most
         """The share of what the line can carry that they are, all together."""
-        self.wait = mean(self.waiting)
+        self.wait = mean(wait for _, wait in self.waits)
         """Milliseconds of waiting before the line, on average."""
-        self.dropped = self.line.counters["wire.queue_full"]
+        self.dropped = sum(self.line.counters[f"wire.{why}"] for why in ("queue_full", "queue_dropped"))
+        self.marked = self.line.counters["wire.marked"]
 
     # --- the programs
     def _send(self, name: str) -> None:
@@ -124,12 +132,14 @@ class Run:
         with self.b.listen(PORT) as listener:
             while True:
                 t, (address, _) = listener.accept()
-                self.b.spawn(self._read, t, names[address])
+                self.b.spawn(self._read, t, self.arrived[names[address]])
 
-    def _read(self, t: Socket, name: str) -> None:
+    def _read(self, t: Socket, arrived: list[int]) -> None:
+        arrived.append(0)
+        mine = len(arrived) - 1
         with suppress(OSError):
             while data := t.recv(1 << 20):
-                self.arrived[name] += len(data)
+                arrived[mine] += len(data)
 
     # --- charts
     @property
@@ -289,3 +299,49 @@ def _number(value: float) -> str:
 def _round_numbers(low: float, high: float) -> list[float]:
     """1, 2, 5, 10, 20 … from low to high."""
     return [step * 10.0**ten for ten in range(-3, 7) for step in (1, 2, 5) if low <= step * 10.0**ten <= high]
+
+
+class Shares(look.Picture):
+    """Who got how much, in per cent: a bar for each run, by name, from what each sender `got` there."""
+
+    def __init__(self, runs: Mapping[str, Run]) -> None:
+        self.shares = {
+            name: {who: 100 * bytes_ / sum(run.got.values()) for who, bytes_ in run.got.items()}
+            for name, run in runs.items()
+        }
+
+    @property
+    def text(self) -> str:
+        rows = [
+            (name, *(f"{who} {share:.0f} %" for who, share in shares.items()))
+            for name, shares in self.shares.items()
+        ]
+        return look.align(rows)
+
+    @property
+    def svg(self) -> str:
+        drawing = look.Drawing("who got how much of the line")
+        colours = (look.PALE_BLUE, look.PALE_ORANGE, look.PALE_GREEN, look.PALE_PURPLE)
+        for at, (name, shares) in enumerate(self.shares.items()):
+            x, y = 190.0, 12.0 + at * 38
+            drawing.words(x - 10, y + 20, name, size=12, anchor="end")
+            for k, (who, share) in enumerate(shares.items()):
+                width = 5.4 * share
+                drawing.box(x, y, width, 30, fill=colours[k % len(colours)], stroke=look.INK)
+                words = f"{who} {share:.0f} %"
+                if look.width_of(words, 12) < width - 6:
+                    drawing.words(x + width / 2, y + 20, words, size=12, anchor="middle")
+                elif k == len(shares) - 1:
+                    drawing.words(x + width + 6, y + 20, words, size=12)
+                elif k == 0:
+                    drawing.words(x + width / 2, y + 20, f"{share:.0f} %", size=10, anchor="middle")
+                x += width
+        return drawing.svg(820, 16 + len(self.shares) * 38)
+
+
+def source(frame: bytes) -> str:
+    """The address that a frame says it comes from; nothing, if it carries no IPv4."""
+    try:
+        return str(IPv4.parse(frame, LENGTH).src)
+    except HeaderError:
+        return ""

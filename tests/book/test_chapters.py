@@ -104,6 +104,7 @@ RIGHT = {
         "grown",
         "return cwnd + (min(acked, 2 * mss) if cwnd < ssthresh else max(1, mss * acked // cwnd))",
     ),
+    "23": ("turn", "return next((n for n in names if last is not None and n > last), names[0])"),
     "24": (
         "weigh",
         "return Rfc9293(None).reset(seq, rcv_nxt, rcv_wnd)",
@@ -144,6 +145,7 @@ WRONG = {
         "return cwnd + min(acked, 2 * mss)",
         "✗ above the threshold, a segment: expected 29273, yours says 30660",
     ),
+    "23": ("return names[0]", "✗ anna had the last turn: expected 'bert', yours says 'anna'"),
     "24": (
         "return Reset.BELIEVED if 0 <= seq_sub(seq, rcv_nxt) < rcv_wnd else Reset.IGNORED",
         "✗ one ahead: expected <Reset.CHALLENGED:",

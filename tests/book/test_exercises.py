@@ -576,6 +576,68 @@ def test_22_whatever_is_played_is_drawn(control: str, windows: dict[str, Any]) -
         assert "peak cwnd" in windows["watch"](control, *case).text
 
 
+# --- 23 -----------------------------------------------------------------------------------------------------
+TURNS: dict[Callable[[list[str], Any], object], list[str]] = {
+    lambda names, last: names[(names.index(last) + 1) % len(names)]: [
+        "the first turn of all: expected 'anna', yours raised ValueError",
+        "bert had it, and waits no more: expected 'carl', yours raised ValueError",
+    ],
+    lambda names, last: next((name for name in names if name != last), names[0]): [
+        "three wait, bert had it: expected 'carl', yours says 'anna'",
+    ],
+    lambda names, last: next((name for name in names if last and name > last), None): [
+        "the first turn of all", "bert had it", "only anna waits", "carl had it, and waits no more",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", TURNS)
+def test_23_wrong_turns_are_told_apart(wrong: Callable[..., object], book: None) -> None:
+    from questions import ch23 as ask
+
+    failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
+    assert all(any(story in line for line in failed) for story in TURNS[wrong])
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Chapter 23 with its queue, and the book's answer in the gap."""
+    monkeypatch.syspath_prepend(str(BOOK))
+    names: dict[str, Any] = {}
+    for source in cells("23", "imports", "map", "fair"):
+        exec(source, names)
+    names["turn"] = names["ask"].turn
+    return names
+
+
+def test_23_who_is_served_by_a_fixed_order_starves(shared: dict[str, Any]) -> None:
+    shared["turn"] = lambda names, last: names[0]
+    run = shared["Run"](shared["people"], discipline=shared["Fair"], **shared["line"], seconds=10)
+    assert run.got["bert"] == 0 and run.used > 0.9
+    assert round(100 / 47) == 2, "and one connection of 47 gets so many per cent"
+
+
+@pytest.mark.feature(
+    "Book", "Nine connections against one, and a fair queue of the reader's own in the router"
+)
+def test_23_a_codel_for_each_is_fair_and_short(shared: dict[str, Any]) -> None:
+    run, line, people = (shared[name] for name in ("Run", "line", "people"))
+    plain = run(people, connections={"anna": 9}, discipline=shared["Fair"], **line)
+    shared["DropTail"] = shared["CoDel"]
+    short = run(people, connections={"anna": 9}, discipline=shared["Fair"], **line)
+    for each in (plain, short):
+        assert 0.45 < each.got["bert"] / sum(each.got.values()) < 0.55 and each.used > 0.95
+    assert short.wait < 50 < plain.wait
+
+
+@pytest.mark.parametrize("queue", ["first come", "CoDel", "yours"])
+def test_23_whatever_is_played_is_shared_out(queue: str, shared: dict[str, Any]) -> None:
+    exec(next(cells("23", "explore")).partition("\n\n\n")[0], shared)
+    for connections, anna, bert in ((1, "cubic", "bbr"), (12, "bbr", "reno")):
+        ((who, shares),) = shared["share"](connections, queue, anna, bert).shares.items()
+        assert who == queue and sum(shares.values()) == pytest.approx(100)
+
+
 # --- 24 -----------------------------------------------------------------------------------------------------
 def test_24_wrong_ways_to_weigh_a_reset_are_told_apart(book: None) -> None:
     from questions import ch24 as ask
