@@ -8,6 +8,7 @@ What a student has not handed in is the package's own part, as plain as theirs: 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from labstack import Host, Network, TcpConfig
@@ -52,8 +53,9 @@ class Stack:
             for match in lost:
                 line.drop(match)
             self.trace = net.capture(line)
-            for host in (you, server):  # their numbers begin just before they start again at 0
-                host.tcp._initial_number = lambda name: ISS  # type: ignore[method-assign]
+            # The first connection's numbers begin just before they start again at 0, the others' before it.
+            for host, numbers in ((you, count(ISS, -2_000)), (server, count(ISS, -3_000))):
+                host.tcp._initial_number = lambda name, n=numbers: next(n)  # type: ignore[method-assign, misc]
             server.spawn(echo.serve, server)
             for program in [you.spawn(_there_and_back, you, file) for file in files]:
                 program.join()
