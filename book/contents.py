@@ -103,7 +103,12 @@ CONTENTS: dict[str, tuple[Chapter, ...]] = {
             "the same loss costs 20 ms in the middle, 260 at the end, and two of them cost less than one",
             needs=LIVE,
         ),
-        Chapter("21", "Flow control"),
+        Chapter(
+            "21",
+            "Flow control",
+            "one segment gets lost, and both ends wait for each other until the end of time",
+            needs=LIVE,
+        ),
         Chapter(
             "22",
             "Congestion control: how the window grows",

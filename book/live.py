@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import PIPE
 
@@ -17,7 +18,7 @@ import walls
 from heist import Segments
 
 from labstack.core.seq import seq_add
-from labstack.headers.tcp import ACK, CWR, ECE, RST, SYN
+from labstack.headers.tcp import ACK, CWR, ECE, FIN, RST, SYN, TCP
 from labstack.host import Host
 from labstack.linux import LinuxPeer
 from labstack.observe import recording
@@ -209,3 +210,48 @@ def flights(peer: LinuxPeer, rounds: int, round_trip: float = 0.3, marked: bool 
             mine.send(ACK | ECE * (marked and n == 0), 1 + len(request), end)
         mine.send(RST, 1 + len(request))
     return captured
+
+
+# It takes a connection, reads nothing until a line comes from its standard input, then all there is.
+SLOW_READER = """
+import socket, sys
+
+with socket.socket() as listener:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    listener.bind(("", int(sys.argv[1])))
+    listener.listen()
+    s, _ = listener.accept()
+    input()
+    total = 0
+    while data := s.recv(65536):
+        total += len(data)
+    print(total, flush=True)
+"""
+
+
+def sent_to_a_slow_reader(peer: LinuxPeer, size: int) -> Trace:
+    """Send `size` bytes to a program on Linux that reads nothing until Linux's window is shut, and then all
+    of it; the trace. Raises TimeoutError if the window stays open for ten seconds, or the connection."""
+    program = peer.run([sys.executable, "-c", SLOW_READER, "7"], stdin=PIPE, stdout=PIPE)
+    assert program.stdin and program.stdout
+    peer.wait_for_port(7)
+    lab = peer.host()
+    trace = lab.capture("linux")
+    s = lab.connect((peer.address, 7))
+    s.sendall(bytes(size))
+    s.close()
+    _until(lab, trace, "shuts its window", lambda segment: not segment.window)
+    program.stdin.write(b"read\n")
+    program.stdin.flush()
+    assert int(program.stdout.readline()) == size
+    _until(lab, trace, "closes", lambda segment: bool(segment.flags & FIN))
+    return trace
+
+
+def _until(lab: Host, trace: Trace, what: str, has: Callable[[TCP], bool]) -> None:
+    """Wait for a segment from Linux that has this. Raises TimeoutError after ten seconds."""
+    end = lab.now + 10
+    while not any(p.tcp and p.sender == "linux" and has(p.tcp) for p in trace.packets):
+        if lab.now > end:
+            raise TimeoutError(f"Linux never {what}")
+        lab.sleep(0.01)

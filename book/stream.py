@@ -110,10 +110,10 @@ class Frank(Reassembly):
         return True
 
 
-def trickle(sender: Callable[[TcpConfig], Sender]) -> Trace:
-    """20,000 bytes from a machine with this sender to one that is frank about its 4,096 bytes of room, and
-    whose program reads 50 bytes every millisecond."""
-    net, a, b, wire = world({"sender": sender}, {"receiver": Frank, "tcp": TcpConfig(receive_buffer=4096)})
+def trickle(sender: Callable[[TcpConfig], Sender], receiver: type[Reassembly] = Frank) -> Trace:
+    """20,000 bytes from a machine with this sender to one with this receiver, by default one that is frank
+    about its 4,096 bytes of room, whose program reads 50 bytes every millisecond."""
+    net, a, b, wire = world({"sender": sender}, {"receiver": receiver, "tcp": TcpConfig(receive_buffer=4096)})
     with net:
         s, t = pair(a, b)
         trace = net.capture(wire)

@@ -100,6 +100,7 @@ RIGHT = {
         "return (rtt, rtt / 2) if srtt is None else "
         "(7 / 8 * srtt + rtt / 8, 3 / 4 * rttvar + abs(srtt - rtt) / 4)",
     ),
+    "21": ("offer", "return offered if free - offered < min(limit // 2, mss) else free"),
     "22": (
         "grown",
         "return cwnd + (min(acked, 2 * mss) if cwnd < ssthresh else max(1, mss * acked // cwnd))",
@@ -141,6 +142,7 @@ WRONG = {
         "return (rtt, rtt / 2) if srtt is None else (srtt + (rtt - srtt) / 8, rttvar)",
         "✗ 80 ms once more: expected (80, 30), yours says (80.0, 40)",
     ),
+    "21": ("return free", "✗ the program has read 50 of them: expected 4380, yours says 4430"),
     "22": (
         "return cwnd + min(acked, 2 * mss)",
         "✗ above the threshold, a segment: expected 29273, yours says 30660",

@@ -505,6 +505,84 @@ def test_20_whatever_is_played_ends(way: str, book: None) -> None:
         assert "segments in" in str(play(first, last, segments, delayed, way))
 
 
+# --- 21 -----------------------------------------------------------------------------------------------------
+Offer = Callable[[int, int, int, int], int]
+
+OFFERS: dict[Offer, list[str]] = {
+    lambda free, offered, limit, mss: free: ["the program has read 50 of them",
+        "the buffer was full, 50 bytes are read", "one byte less than a segment is free",
+        "the program took half of the buffer away"],
+    lambda free, offered, limit, mss: free if free >= mss else offered:
+        ["the program has read 50 of them", "a buffer of 1,000 bytes, half of it free"],
+    lambda free, offered, limit, mss: free if free - offered >= mss else offered:
+        ["a buffer of 1,000 bytes, half of it free"],
+    lambda free, offered, limit, mss: free if free - offered > mss else offered:
+        ["a full segment is free", "the same, with some of it still offered",
+        "a buffer of 1,000 bytes, half of it free"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", OFFERS)
+def test_21_wrong_offers_are_told_apart(wrong: Offer, book: None) -> None:
+    from questions import ch21 as ask
+
+    failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
+    assert [line[2:].rpartition(": expected")[0] for line in failed] == OFFERS[wrong]
+
+
+@pytest.mark.feature("Book", "A lost window update: the probe asks for it, and without the probe nobody does")
+@pytest.mark.parametrize("probe", [True, False])
+def test_21_a_lost_update_is_asked_for(probe: bool, book: None) -> None:
+    from doors import pair, world
+
+    from labstack import Deadlock, TcpConfig, ack
+
+    room = {"tcp": TcpConfig(receive_buffer=5840)}
+    net, a, b, wire = world({"tcp": TcpConfig(window_probe=probe)}, room)
+    with net:
+        s, t = pair(a, b)
+        s.sendall(bytes(10_000))
+        net.sleep("100 ms")
+        wire.drop(ack(1, sender="b"))
+        stream = t.makefile("rb")
+        if probe:
+            assert len(stream.read(10_000)) == 10_000
+        else:
+            with pytest.raises(Deadlock, match="the caller waits for bytes"):
+                stream.read(10_000)
+
+
+def test_21_which_buffer_the_telescope_needs() -> None:
+    from labstack.transport.tcp.receiver import scale_for
+
+    assert 200_000_000 // 10 // 8 == 2_500_000 and scale_for(2_500_000) == 6
+    assert 65_535 << 5 == 2_097_120 < 2_500_000 < 65_535 << 6 == 4_194_240
+
+
+def test_21_who_has_closed_does_not_ask_for_ever(book: None) -> None:
+    from doors import pair, world
+
+    from labstack import TcpConfig
+
+    net, a, b, _ = world(b_has={"tcp": TcpConfig(receive_buffer=5840)})
+    with net:
+        s, _t = pair(a, b)
+        s.sendall(bytes(8760))
+        s.close()
+        net.sleep("290 s")
+        assert a.ss().rows
+        net.sleep("20 s")
+        assert not a.ss().rows
+
+
+@pytest.mark.parametrize("wire", ["100 Mbit/s", "1 Mbit/s"])
+def test_21_whatever_is_played_ends(wire: str, book: None) -> None:
+    from sluice import play
+
+    for buffer, rtt in ((6, 2), (6, 200), (600, 2), (600, 200)):
+        assert "Mbit/s" in play(buffer, rtt, wire)
+
+
 # --- 22 -----------------------------------------------------------------------------------------------------
 GROWTHS: dict[Callable[[int, int, int, int], object], list[str]] = {
     lambda cwnd, ssthresh, acked, mss: cwnd + mss: [

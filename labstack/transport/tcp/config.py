@@ -91,6 +91,9 @@ class TcpConfig:
     oob_inline: bool = False
     """Leave urgent bytes in the stream, in place of reading them apart; a socket's SO_OOBINLINE (RFC 6093
     §6)."""
+    window_probe: bool = True
+    """Ask again when the peer's window has no room and nothing is under way (RFC 9293 §3.8.6.1, MUST-35).
+    Without it, a window update that gets lost stops the connection for ever: chapter 21."""
     max_holes: int = 256
     """Separate pieces of out-of-order data that a connection keeps."""
     max_time_wait: int = 4096

@@ -277,7 +277,7 @@ class Flight:
         self._cwnd_limited = recovery.in_flight + mss > cwnd
         self.app_limited = unsent < mss and not self._cwnd_limited
         waits = self._persist.deadline is not None or self._pacer.alarm.deadline is not None
-        if unsent and not recovery.outstanding and not waits:
+        if unsent and not recovery.outstanding and not waits and self.config.window_probe:
             self._persist.set(self.node.clock.now + self.rtt.rto)
         self._set_timers(self.node.clock.now)
         if self.node.events:
