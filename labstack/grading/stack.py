@@ -52,6 +52,10 @@ class Stack:
             line = net.wire(you, server, **{"rate": "10 Mbit/s", "delay": "20 ms"} | wire)
             for match in lost:
                 line.drop(match)
+            chances = line.chance.copy()
+            line.chance.update(dict.fromkeys(chances, 0))
+            you.ping("server")  # that the machines know each other is not at stake
+            line.chance.update(chances)
             self.trace = net.capture(line)
             # The first connection's numbers begin just before they start again at 0, the others' before it.
             for host, numbers in ((you, count(ISS, -2_000)), (server, count(ISS, -3_000))):
