@@ -155,7 +155,7 @@ def test_a_flood_of_syns(syns):
 
 
 def test_without_cookies_a_flood_is_dropped_by_name():
-    """And a half-open connection costs less than 12 KiB, and so has no buffer of 16 KiB: that comes with the first byte."""
+    """And a half-open connection costs less than 12 KiB: no buffer is there before the first byte."""
     with Network(seed=1) as net:
         peer = scene(net)
         peer.host.listen(80, backlog=200)
