@@ -131,7 +131,7 @@ class StreamSocket(Socket):
         super()._set(name, value)
         match name:
             case "SO_RCVBUF":
-                self._configure(receive_buffer=max(value, 1))
+                self._configure(receive_buffer=max(value, 1), auto_tuning=False)
             case "SO_SNDBUF":
                 self._configure(send_buffer=max(value, 1))
             case "TCP_MAXSEG":

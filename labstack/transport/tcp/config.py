@@ -41,6 +41,12 @@ class TcpConfig:
     send_buffer: int = 1 << 20
     receive_buffer: int = 1 << 20
     """Near 1 MB: a TAP's queue holds 1,000 frames, and what overflows it is lost without a word."""
+    auto_tuning: bool = False
+    """Begin with a receive buffer of `first_buffer` and let it grow as the program reads, up to
+    `receive_buffer`; a socket's SO_RCVBUF ends that. See `tuning`."""
+    first_buffer: int = 1 << 16
+    max_tuned: int = 1 << 20
+    """What the connections of a host whose buffers are tuned offer together."""
     syn_cookies: bool = False
     """When half-open connections fill the backlog, answer SYNs without keeping anything (RFC 4987 §3.6)."""
     syn_retries: int = 6
@@ -114,5 +120,5 @@ class TcpConfig:
         """The constants of Linux 6: it waits less for acknowledgements, retransmits sooner, uses timestamps,
         and takes CUBIC."""
         linux = cls(congestion="cubic", syn_cookies=True, min_rto=200 * MILLISECOND, max_rto=120 * SECOND,
-            delayed_ack=40 * MILLISECOND, timestamps=True)  # fmt: skip
+            delayed_ack=40 * MILLISECOND, timestamps=True, auto_tuning=True)  # fmt: skip
         return replace(linux, **changes)

@@ -32,6 +32,7 @@ from labstack.transport.tcp.receiver import MAX_FIELD, Acknowledge
 from labstack.transport.tcp.sender import Segment
 from labstack.transport.tcp.states import CLOSING, TRANSITIONS, Input, Reset, State
 from labstack.transport.tcp.transmitter import Transmitter
+from labstack.transport.tcp.tuning import Pool, Tuning
 from labstack.transport.tcp.urgent import Urgent
 
 AFTER_RESET = {State.SYN_RECEIVED: errno.ECONNREFUSED, State.CLOSE_WAIT: errno.EPIPE} | dict.fromkeys(
@@ -48,8 +49,8 @@ class Connection:
     """
 
     def __init__(self, node: Node, network: NetworkLayer, local: tuple[IPAddress, int],
-            peer: tuple[IPAddress, int], config: TcpConfig, parts: Parts, iss: int, clock_offset: int,
-            changed: Callable[[Connection], None]) -> None:  # fmt: skip
+            peer: tuple[IPAddress, int], config: TcpConfig, parts: Parts, pool: Pool, iss: int,
+            clock_offset: int, changed: Callable[[Connection], None]) -> None:  # fmt: skip
         self.node = node
         self.local = local
         self.peer = peer
@@ -69,6 +70,7 @@ class Connection:
         self.names = self.transmitter.names
         self.ecn = Ecn(node, self.names, config)
         self.flight = Flight(node, self.names, config, parts, self.ecn, self._send_segment, self._time_out)
+        self._tuning = Tuning(node.clock, config, self.receiver, self.flight.rtt, pool)
         self._changed = changed
         self.agreed = Agreement(config, node.clock, clock_offset)
         """The options: what both ends have offered."""
@@ -112,7 +114,9 @@ class Connection:
         self.config = self._acknowledgement.config = self.transmitter.config = config
         self._keepalive.config = config
         self.flight.configure(config)
-        self.receiver.limit = config.receive_buffer
+        if not config.auto_tuning:
+            self._tuning.stop()
+            self.receiver.limit = config.receive_buffer
         if self.state.synchronized:
             self._keepalive.start()
 
@@ -174,6 +178,8 @@ class Connection:
 
     def _consume(self, size: int) -> None:
         self.receiver.consume(size)
+        if self._tuning.on:
+            self._tuning.read(size)
         self.urgent.fetch(self.config.oob_inline)
         if self.state.can_receive and self.receiver.wants_update():
             self._send_ack(rules.WINDOW_UPDATE)
@@ -561,6 +567,7 @@ class Connection:
             self._move(Input.ABORT)
         self.error = error or self.error
         self.flight.stop()
+        self._tuning.stop()
         for alarm in self._alarms:
             alarm.stop()
         self.readable.wake()

@@ -33,6 +33,7 @@ from labstack.transport.tcp.flight import Parts
 from labstack.transport.tcp.listener import Listener
 from labstack.transport.tcp.receiver import MAX_FIELD
 from labstack.transport.tcp.states import State
+from labstack.transport.tcp.tuning import Pool
 
 Place = tuple[IPAddress, int]
 """An address and a port; the address 0.0.0.0 stands for every own one."""
@@ -67,6 +68,7 @@ class Tcp:
         self.connections: dict[FourTuple, Connection] = {}
         self.listeners: dict[Place, Listener] = {}
         self._find = find
+        self._pool = Pool(config.max_tuned)
         self._time_wait: OrderedDict[FourTuple, Connection] = OrderedDict()
         self._ports = PortTable(f"TCP port {{}} of {node.name}", node.random("tcp.port"))
         draw = node.random("tcp.isn")
@@ -284,7 +286,7 @@ class Tcp:
         # Where the clock of its timestamps begins is a secret too (RFC 7323 §7.1).
         offset = int.from_bytes(self._digest(name)[4:8], "big")
         connection = self.connections[name] = Connection(self.node, self.network, name[:2], name[2:], config,
-            self.parts, self._initial_number(name), offset, changed)  # fmt: skip
+            self.parts, self._pool, self._initial_number(name), offset, changed)  # fmt: skip
         return connection
 
     def _initial_number(self, name: FourTuple) -> int:

@@ -1,0 +1,113 @@
+"""Receive buffers: fixed, or growing with what the path and the program need."""
+
+import socket
+
+import pytest
+
+from labstack import Network, TcpConfig
+from labstack.headers.tcp import SYN, Options
+from tests.scene import Tape, connected, pair, pattern, read_all
+
+LONG = {"rate": "100 Mbit/s", "delay": "25 ms", "queue": "2 MiB"}  # 625,000 bytes on the way
+SHORT = {"rate": "10 Mbit/s", "delay": "10 ms"}  # 25,000 bytes
+
+
+def receive(config, wire, size):
+    """The rate at which `b` gets `size` bytes, in Mbit/s, and its buffer in the end."""
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire=wire, b={"tcp": config})
+        s, t = connected(net, a, b)
+        limit = t._connection.receiver
+        began = net.simulator.now
+        reader = b.spawn(read_all, t)
+        s.sendall(bytes(size))
+        s.close()
+        assert len(reader.join()) == size
+        return size * 8e3 / (net.simulator.now - began), limit.limit
+
+
+@pytest.mark.feature(
+    "TCP", "A receive buffer grows with what the path holds and the program reads (auto-tuning)"
+)
+def test_a_buffer_grows_to_what_the_path_holds():
+    fixed, _ = receive(TcpConfig(receive_buffer=65535), LONG, 10_000_000)
+    large, _ = receive(TcpConfig(), LONG, 10_000_000)
+    tuned, limit = receive(TcpConfig(auto_tuning=True), LONG, 10_000_000)
+    assert fixed < 65535 * 8 / 0.05 / 1e6  # a window a round trip
+    assert tuned > 0.85 * large > 5 * fixed
+    assert 625_000 < limit <= 1 << 20
+
+
+def test_a_short_path_needs_no_large_buffer():
+    rate, limit = receive(TcpConfig(auto_tuning=True), SHORT, 2_000_000)
+    assert rate > 9 and limit == 65536
+
+
+def test_a_program_that_does_not_read_gets_no_larger_buffer():
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})
+        s, t = connected(net, a, b)
+        s.send(bytes(500_000))
+        net.sleep(5)
+        assert t._connection.receiver.available == t._connection.receiver.limit == 65536
+
+
+@pytest.mark.feature("TCP", "All tuned buffers of a host together offer 1 MiB at most")
+def test_connections_share_what_there_is():
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})
+        ends = [connected(net, a, b, 80 + k) for k in range(4)]
+        readers = [b.spawn(read_all, t) for _, t in ends]
+        writers = [a.spawn(s.sendall, bytes(3_000_000)) for s, _ in ends]
+        largest = 0
+        while not all(writer.done for writer in writers):
+            net.sleep(0.01)
+            largest = max(largest, sum(t._connection.receiver.limit for _, t in ends))
+        assert 900_000 < largest <= 1 << 20
+        for s, _ in ends:
+            s.close()
+        assert all(len(reader.join()) == 3_000_000 for reader in readers)
+        for _, t in ends:
+            t.close()
+        net.run()
+        # They are over, and gave back what they had.
+        s, t = connected(net, a, b, 90)
+        reader = b.spawn(read_all, t)
+        receiver = t._connection.receiver
+        s.sendall(bytes(10_000_000))
+        s.close()
+        reader.join()
+        assert receiver.limit > 625_000
+
+
+def test_who_sets_the_buffer_keeps_it():
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})
+        s, t = connected(net, a, b)
+        t.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        reader = b.spawn(read_all, t)
+        receiver = t._connection.receiver
+        s.sendall(bytes(5_000_000))
+        s.close()
+        assert len(reader.join()) == 5_000_000 and receiver.limit == 100_000
+
+
+@pytest.mark.parametrize("scaling", [True, False])
+def test_a_buffer_of_65536_bytes_needs_no_scale(scaling):
+    """The field says 65,535 in the SYN and, while nothing is unread, in every segment; the shift is 0."""
+    with Network(seed=1) as net:
+        config = TcpConfig(receive_buffer=65536, window_scaling=scaling)
+        a, b, _ = pair(net, wire=SHORT, a={"tcp": config}, b={"tcp": config})
+        tape = Tape(net)
+        s, t = connected(net, a, b)
+        reader = b.spawn(read_all, t)
+        s.sendall(pattern(100_000))
+        s.close()
+        assert reader.join() == pattern(100_000)
+        sent = tape.tcp()
+        assert [Options.parse(shot.tcp.options).window_scale for shot in sent if shot.tcp.flags & SYN] == [
+            0 if scaling else None
+        ] * 2
+        assert {shot.tcp.window for shot in sent if shot.sender == "a"} == {65535}
+        assert {shot.tcp.window for shot in sent if shot.sender == "b" and shot.tcp.flags & SYN} == {65535}
+        assert max(shot.tcp.window for shot in sent) == 65535
