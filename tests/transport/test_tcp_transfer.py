@@ -137,7 +137,7 @@ def test_separate_pieces_are_bounded_and_what_is_dropped_has_a_name():
         base = peer.snd_nxt
         for k in range(8):
             peer.tcp(ACK, b"x", seq=base + 2 * k + 1)
-        assert len(s._connection.receiver.pieces) == 4
+        assert len(s._connection.receiver._pieces) == 4
         assert sum(n for name, n in peer.host.counters.items() if "hole" in name or "piece" in name) == 4, (
             dict(peer.host.counters)
         )

@@ -280,8 +280,9 @@ class Connection:
         if not self._process_ack(header, size, options):
             return
         # Sixth, check the URG bit.
-        if flags & URG and self.state.can_receive:
-            self._on_urgent(seq_add(header.seq, header.urgent - 1))
+        if flags & URG and self.state.can_receive and self.urgent.heard(header.seq, header.urgent):
+            self.node.note(rules.URGENT_HEARD, **self.names, seq=header.seq)
+            self.readable.wake()
         # Seventh, process the segment's text; eighth, check the FIN bit.
         if size or flags & FIN:
             if self.state.can_receive:
@@ -441,12 +442,6 @@ class Connection:
         if self.state is State.CLOSED:
             self._finish(0)
         return self.state is not State.CLOSED
-
-    def _on_urgent(self, mark: int) -> None:
-        """The sixth check: the byte numbered `mark` is urgent."""
-        if self.urgent.heard(mark):
-            self.node.note(rules.URGENT_HEARD, **self.names, seq=mark)
-            self.readable.wake()
 
     def _process_text(self, seq: int, data: Buffer, fin: bool) -> None:
         """The seventh and the eighth check: bytes and FIN."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from labstack.core.clock import Alarm
 from labstack.core.events import Rule
@@ -91,9 +92,9 @@ class Flight:
         self._probe = node.alarm(rules.PROBE_TIMEOUT, self._on_probe_timeout)
         self._tlp = TailLossProbe(config)
         self._newest = 0  # where the last new segment begins
-        self._pacer = Pacer(node, self._go_on)
+        self._pacer = Pacer(node, partial(self.output, rules.DATA))
         self._persist = node.alarm(rules.PERSIST_TIMEOUT, self._on_persist)
-        self._batch = node.alarm(rules.BATCH, self._go_on)
+        self._batch = node.alarm(rules.BATCH, partial(self.output, rules.DATA))
 
     def start(self, iss: int, mss: int, syn_lost: bool, sack: bool) -> None:
         """The handshake is through: bytes may flow, numbered from `iss` + 1, `mss` of them a segment; with
@@ -373,9 +374,6 @@ class Flight:
         self.node.counters.add(rules.TAIL_LOSS_PROBE.name)
         self._transmit(segment, rules.TAIL_LOSS_PROBE)
         self._retransmission.set(self.node.clock.now + self.rtt.rto)
-
-    def _go_on(self) -> None:
-        self.output(rules.DATA)
 
     def _is_hopeless(self, now: int) -> bool:
         """R2 of RFC 9293 §3.8.3, in tries or, where the program has set one, in time (RFC 5482)."""

@@ -124,11 +124,6 @@ class Reassembly:
         self._shift = shift
         self._largest = MAX_FIELD << shift
 
-    @property
-    def pieces(self) -> list[Block]:
-        """What waits behind a gap: (first, first behind) sequence numbers of each piece."""
-        return [self._numbers(piece) for piece in self._pieces]
-
     def _numbers(self, piece: Block) -> Block:
         begin, end = piece
         return seq_add(self.rcv_nxt, begin - self._at), seq_add(self.rcv_nxt, end - self._at)

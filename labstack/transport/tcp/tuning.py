@@ -5,8 +5,8 @@ its round trip) slows it down; a larger one only costs memory. So each round tri
 program has read, and the buffer becomes twice that: then a sender whose window doubles in a round trip does
 not meet the edge. It never shrinks. (Dynamic right-sizing, Fisk and Feng 2001; Linux does so too.)
 
-What all connections of a host offer together stops at one bound: what overflows a TAP's queue is lost without a
-word. Chapter 21 of the book.
+What all connections of a host offer together stops at one bound: what overflows a TAP's queue is lost
+without a word. Chapter 21 of the book.
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ class Tuning:
         now, rtt = self._clock.now, self._rtt.srtt
         if rtt is None or now - self._round_began < rtt:
             return
-        more = min(2 * self._read, self._most) - self._receiver.limit
-        more = min(more, self._pool.room)
+        more = min(min(2 * self._read, self._most) - self._receiver.limit, self._pool.room)
         if more > 0 and self._round_began:
             self._receiver.limit += more
             self._taken += more

@@ -39,8 +39,9 @@ class Urgent:
         receiver = self._receiver
         return seq_add(receiver.rcv_nxt, -receiver.finished - receiver.available)
 
-    def heard(self, mark: int) -> bool:
-        """The byte numbered `mark` is urgent. Whether that is new."""
+    def heard(self, seq: int, pointer: int) -> bool:
+        """A segment numbered `seq` says how far the urgent data reaches. Whether that is new."""
+        mark = seq_add(seq, pointer - 1)
         known = self.head if self.mark is None else seq_add(self.mark, 1)
         if seq_lt(mark, known):
             return False
