@@ -193,11 +193,10 @@ class Connection:
         if (not self.state.can_send and not self.opening) or self._shut_early:
             raise BrokenPipeError(errno.EPIPE, "the connection is closed for writing")
         sender = self.flight.sender
-        taken = sender.write(data)
+        taken, before = sender.write(data), sender.snd_nxt
         if urgent and taken == len(data) and self.state.can_send:
             self.urgent.snd_up = seq_add(sender.snd_nxt, sender.unsent)
             self.flight.urge(True)
-        before = sender.snd_nxt
         if self.state.can_send:
             self.flight.output(rules.DATA)
             if urgent and sender.snd_nxt == before:

@@ -90,8 +90,7 @@ class Handshake:
     def end_by(self, kind: Trouble, seq: int) -> int:
         """The errno with which an ICMP error that quotes the number `seq` ends the attempt; 0 if it does not
         quote our SYN, or may pass (RFC 5927 §4.1)."""
-        passes = kind in PASSING or kind is Trouble.TOO_BIG
-        return ERRNO[kind] if seq == self.iss and not passes else 0
+        return ERRNO[kind] if seq == self.iss and kind not in PASSING | {Trouble.TOO_BIG} else 0
 
     def _on_timeout(self) -> None:
         if self._syns > self._config.syn_retries:

@@ -44,9 +44,8 @@ class Transmitter:
         the device. `ecn` is the IP header's code point. Without a way to the peer it is lost, as any segment
         may be: a timer will try again."""
         total = self.pseudo_sum + LENGTH + len(options) + len(data)
-        unfinished = segment_size > 0
         packed = pack_segment(
-            self._ports, seq, ack, flags, window, options, total, None if unfinished else data, urgent
+            self._ports, seq, ack, flags, window, options, total, None if segment_size else data, urgent
         )
         events = self.node.events
         before = events.cause
