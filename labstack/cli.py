@@ -27,7 +27,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import labstack
-from labstack.applications import chargen, discard, echo, http
+from labstack.applications import chargen, discard, echo, http, iperf3
 from labstack.applications.address_probe import find_owner
 from labstack.core import units
 from labstack.core.addresses import InterfaceAddress, IPAddress, IPv4Address
@@ -41,7 +41,7 @@ from labstack.sockets import compat
 if TYPE_CHECKING:
     from labstack.observe import Trace
 
-PLAIN = {"echo": echo, "discard": discard, "chargen": chargen}
+PLAIN = {"echo": echo, "discard": discard, "chargen": chargen, "iperf3": iperf3}
 """The servers that need nothing but their port."""
 MIN_MTU = 68
 """Bytes; RFC 791 §3.2."""
@@ -106,7 +106,7 @@ def _parser() -> _Parser:
         type=_servers,
         default=[],
         metavar="LIST",
-        help="servers, at their standard ports: echo (7), discard (9), chargen (19), http:DIR (80)",
+        help="servers, at their ports: echo (7), discard (9), chargen (19), iperf3 (5201), http:DIR (80)",
     )
     up.set_defaults(run=_up)
 
@@ -223,7 +223,7 @@ def _servers(text: str) -> list[tuple[str, Path | None]]:
             servers[name] = None
         else:
             raise argparse.ArgumentTypeError(
-                f"{word!r} is none of the servers echo, discard, chargen and http:DIR"
+                f"{word!r} is none of the servers echo, discard, chargen, iperf3 and http:DIR"
             )
     return list(servers.items())
 

@@ -90,7 +90,10 @@ UP = ["up", "--tap", "lab0", "--address", "10.0.0.2/24"]
         ([*UP, "--gateway", "10.0.0.2"], "the gateway 10.0.0.2 must be another machine in 10.0.0.0/24"),
         ([*UP, "--mtu", "small"], "'small' is not a whole number"),
         ([*UP, "--serve", "gopher"], "'gopher' is none of the servers"),
-        ([*UP, "--serve", "http"], "'http' is none of the servers echo, discard, chargen and http:DIR"),
+        (
+            [*UP, "--serve", "http"],
+            "'http' is none of the servers echo, discard, chargen, iperf3 and http:DIR",
+        ),
         ([*UP, "--serve", "echo:here"], "'echo:here' is none of the servers"),
         ([*UP, "--serve", "echo,echo"], "echo is there twice"),
         ([*UP, "--serve", "http:/no/such/folder"], "/no/such/folder is no folder that can be read"),
@@ -215,8 +218,8 @@ def refused_in(kernel: LinuxPeer, *words: str) -> str:
 def test_linux_talks_to_a_host_that_is_up(kernel: LinuxPeer, tmp_path: Path) -> None:
     page = os.urandom(2_000_000)
     (tmp_path / "page.bin").write_bytes(page)
-    program, line = up(kernel, "--serve", f"echo,discard,chargen,http:{tmp_path}")
-    assert line == "10.0.0.2/24 is up on lab0: echo 7, discard 9, chargen 19, http 80. Ctrl-C ends it.\n"
+    program, line = up(kernel, "--serve", f"echo,discard,chargen,iperf3,http:{tmp_path}")
+    assert line == "10.0.0.2/24 is up on lab0: echo 7, discard 9, chargen 19, iperf3 5201, http 80. Ctrl-C ends it.\n"
 
     kernel.check(["curl", "-sSf", "-o", str(tmp_path / "got"), "http://10.0.0.2/page.bin"])
     assert hashlib.sha256((tmp_path / "got").read_bytes()).digest() == hashlib.sha256(page).digest()
