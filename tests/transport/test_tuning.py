@@ -80,6 +80,25 @@ def test_connections_share_what_there_is():
         assert receiver.limit > 625_000
 
 
+def test_who_waits_for_old_segments_offers_nothing():
+    """Twenty connections in TIME-WAIT, of 65,536 bytes each, would be more than there is."""
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})
+        for k in range(20):
+            s, t = connected(net, a, b, 100 + k)
+            t.close()
+            assert not s.recv(1)
+            s.close()
+            net.sleep(0.2)
+        assert len(b.tcp.connections) == 20
+        s, t = connected(net, a, b)
+        reader, receiver = b.spawn(read_all, t), t._connection.receiver
+        s.sendall(bytes(10_000_000))
+        s.close()
+        reader.join()
+        assert receiver.limit > 625_000
+
+
 def test_who_sets_the_buffer_keeps_it():
     with Network(seed=1) as net:
         a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})

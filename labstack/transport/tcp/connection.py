@@ -539,6 +539,7 @@ class Connection:
     # --- the end
     def _wait_twice_msl(self) -> None:
         self.flight.stop()
+        self._tuning.stop()
         self._keepalive.alarm.stop()
         self._last_wait.set(self.node.clock.now + 2 * self.config.msl)
         self._changed(self)

@@ -35,9 +35,7 @@ class Tuning:
         self._receiver = receiver
         self._rtt = rtt
         self._pool = pool
-        self._read = 0
-        self._round_began = 0
-        self._taken = 0
+        self._read = self._round_began = self._taken = 0
         if self.on:
             receiver.limit = self._taken = min(config.first_buffer, self._most)
             pool.room -= self._taken
