@@ -288,6 +288,7 @@ def test_a_peer_that_never_reads(room):
         ends(net, peer, s)
 
 
+@pytest.mark.check
 def test_a_hundred_peers_that_never_read():
     with Network(seed=4) as net:
         peer = scene(net, send_buffer=100_000)
@@ -420,6 +421,7 @@ def test_a_peer_whose_selective_acknowledgements_are_nonsense(seed):
 @pytest.mark.feature(
     "TCP", "One byte a segment, and nobody reads: bounded by the buffer, few acknowledgments"
 )
+@pytest.mark.check
 def test_a_peer_that_sends_one_byte_a_segment():
     with Network(seed=9) as net:
         peer = scene(net, receive_buffer=20_000)
@@ -455,7 +457,7 @@ def test_a_peer_that_sends_overlapping_pieces_with_holes(longest):
                 at, size = draw.randrange(1, 64_900), draw.randint(1, longest)
                 peer.tcp(ACK, whole[at : at + size], seq=base + at)
                 peer.inbox.clear()
-        assert len(connection(peer).receiver.pieces) <= 256
+        assert len(connection(peer).receiver._pieces) <= 256
         assert connection(peer).receiver.available == 0
         assert (drops(peer).get("tcp.too_many_holes", 0) > 0) == (longest < 1460)
         for at in range(0, 65_000, 1000):

@@ -137,7 +137,7 @@ class LyingPeer(RuleBasedStateMachine):
             return
         for connection in self.host.tcp.connections.values():
             receiver, sender = connection.receiver, connection.flight.sender
-            assert len(receiver.pieces) <= 4
+            assert len(receiver._pieces) <= 4
             assert 0 <= receiver.available <= BUFFER + 1 and 0 <= receiver.rcv_wnd <= BUFFER
             assert 0 <= sender.free <= BUFFER
             if connection.flight.open:
