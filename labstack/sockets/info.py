@@ -60,6 +60,8 @@ class TcpInfo:
     timestamps: bool = False
     """Whether both ends use these options."""
     congestion: str = ""
+    pacing_rate: int | None = None
+    """Bytes a second at which congestion control lets segments out; None: as acknowledgements allow."""
     timers: tuple[tuple[str, float], ...] = ()
     """The timers that are set, and in how many seconds each is due."""
     app_limited: bool = False
@@ -86,7 +88,9 @@ class TcpInfo:
         words[19] = self.announced_mss
         words[23] = self.retransmitted
         counts = [0, 0, self.unsent, 0, 0, 0]
-        return LAYOUT.pack(*first, *words, *[0] * 4, *counts, *[0] * 11, self.peer_window)
+        return LAYOUT.pack(
+            *first, *words, self.pacing_rate or 0, *[0] * 3, *counts, *[0] * 11, self.peer_window
+        )
 
 
 _NUMBERS = {state.value: number for state, number in LINUX_STATES.items()}
@@ -128,6 +132,7 @@ def tcp_info(connection: Connection | None, otherwise: State = State.CLOSED) -> 
             "in_flight": recovery.in_flight,
             "unacknowledged": recovery.outstanding,
             "congestion": type(congestion).__name__.lower(),
+            "pacing_rate": congestion.pacing_rate,
             "ecn": connection.ecn.agreed,
             "sack": agreed.sack,
             "timestamps": agreed.timestamps.on,

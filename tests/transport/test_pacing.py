@@ -3,6 +3,8 @@
 draft-cardwell-iccrg-bbr-congestion-control-00.
 """
 
+import socket
+import sys
 from itertools import pairwise
 from statistics import mean
 
@@ -206,3 +208,13 @@ def test_two_bbr_flows_share():
         )
         shares = scene.run(20, warm_up=8)
         assert min(shares) > 0.35 and sum(shares) > 0.95
+
+
+def test_a_socket_tells_its_pacing_rate():
+    """In `info()`, and where Linux's TCP_INFO has it: the first of the 64-bit numbers."""
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire={"delay": "10 ms"}, a={"congestion": Steady})
+        s, t = connected(net, a, b)
+        packed = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
+        assert s.info().pacing_rate == int.from_bytes(packed[104:112], sys.byteorder) == 146_000
+        assert t.info().pacing_rate is None
