@@ -37,8 +37,8 @@ test: lint ## style, types, all tests and every output in the book (minutes)
 .PHONY: check
 check: .venv/ready ## the long tests: containers, browsers, fresh clones
 	@# What is simulated, and each of the labs' answers, stands by itself: nothing there disturbs another.
-	$(PY) -m pytest -m check -n 2 tests/labs tests/transport $(TEST_FLAGS)
-	$(PY) -m pytest -m check tests --ignore=tests/labs --ignore=tests/transport $(TEST_FLAGS)
+	$(PY) -m pytest -m check -n 2 tests/labs tests/transport tests/programs $(TEST_FLAGS)
+	$(PY) -m pytest -m check tests --ignore=tests/labs --ignore=tests/transport --ignore=tests/programs $(TEST_FLAGS)
 
 .PHONY: lint
 lint: .venv/ready ## style and types only

@@ -14,7 +14,6 @@ from tests.programs import cpython
 LEAST = 0.9
 
 IPV6 = "IPv6 is not there yet"
-URGENT = "urgent data is not there yet"
 DESCRIPTOR = "asks the system about the socket's descriptor, which is none of the system's"
 SENDFILE = "calls the private method that lets sendfile(2) write into a descriptor; `sendfile` works"
 INSIDE = "replaces a part inside of Python's own selector"
@@ -40,7 +39,6 @@ EXPLAINED = {
         "[DEP]*SelectorTestCase.test_modify_unregister": INSIDE,
     },
     "test_ftplib": {
-        "TestFTPClass.test_abort": URGENT,
         "TestIPv6Environment.*": IPV6,
     },
     "test_socketserver": {
