@@ -41,57 +41,68 @@ def layers(frame: bytes) -> tuple[Layer, ...]:
 
     Checksums are not verified: a picture shows what came, right or wrong.
     """
+    found: list[Layer] = []
     try:
         ethernet = Ethernet.parse(frame)
     except HeaderError:
-        return _rest("data", 0, len(frame))
-    found: tuple[Layer, ...] = (Layer("Ethernet", 0, ETHERNET_LENGTH, ethernet),)
-    read = _INSIDE_ETHERNET.get(ethernet.ethertype)
+        _rest(found, "data", 0, len(frame))
+    else:
+        found.append(Layer("Ethernet", 0, ETHERNET_LENGTH, ethernet))
+        _inside(found, _INSIDE_ETHERNET.get(ethernet.ethertype), frame, ETHERNET_LENGTH)
+    return tuple(found)
+
+
+def _inside(found: list[Layer], read: Reader | None, frame: bytes, at: int) -> None:
+    """What a header carries: by the reader that knows it, or as data."""
     try:
-        return found + (read(frame, ETHERNET_LENGTH) if read else _rest("data", ETHERNET_LENGTH, len(frame)))
+        if read:
+            return read(found, frame, at)
     except HeaderError:
-        return found + _rest("data", ETHERNET_LENGTH, len(frame))
+        pass
+    _rest(found, "data", at, len(frame))
 
 
-def _rest(name: str, start: int, end: int) -> tuple[Layer, ...]:
-    return (Layer(name, start, end),) if end > start else ()
+def _rest(found: list[Layer], name: str, start: int, end: int) -> None:
+    if end > start:
+        found.append(Layer(name, start, end))
 
 
-def _arp(frame: bytes, at: int) -> tuple[Layer, ...]:
+def _arp(found: list[Layer], frame: bytes, at: int) -> None:
     end = at + ARP_LENGTH
-    return (Layer("ARP", at, end, ARP.parse(frame, at)), *_rest("padding", end, len(frame)))
+    found.append(Layer("ARP", at, end, ARP.parse(frame, at)))
+    _rest(found, "padding", end, len(frame))
 
 
-def _ipv4(frame: bytes, at: int) -> tuple[Layer, ...]:
+def _ipv4(found: list[Layer], frame: bytes, at: int) -> None:
     ip = IPv4.parse(frame, at, verify=False)
     inside = at + ip.header_length
+    found.append(Layer("IPv4", at, inside, ip))
     # A frame that a device is still to cut into segments may be longer than its 16-bit length can say.
     end = min(at + ip.total_length, len(frame))
-    read = None if ip.fragment_offset else _INSIDE_IPV4.get(ip.protocol)
-    try:
-        carried = read(frame[:end], inside) if read else _rest("data", inside, end)
-    except HeaderError:
-        carried = _rest("data", inside, end)
-    return (Layer("IPv4", at, inside, ip), *carried, *_rest("padding", end, len(frame)))
+    _inside(found, None if ip.fragment_offset else _INSIDE_IPV4.get(ip.protocol), frame[:end], inside)
+    _rest(found, "padding", end, len(frame))
 
 
-def _tcp(frame: bytes, at: int) -> tuple[Layer, ...]:
+def _tcp(found: list[Layer], frame: bytes, at: int) -> None:
     tcp = TCP.parse(frame, at)
     end = at + tcp.header_length
-    return (Layer("TCP", at, end, tcp), *_rest("data", end, len(frame)))
+    found.append(Layer("TCP", at, end, tcp))
+    _rest(found, "data", end, len(frame))
 
 
-def _udp(frame: bytes, at: int) -> tuple[Layer, ...]:
+def _udp(found: list[Layer], frame: bytes, at: int) -> None:
     # The first fragment of a datagram holds less than the UDP length promises: that is no error here.
     udp = UDP.parse_quoted(frame, at)
-    return (Layer("UDP", at, at + UDP_LENGTH, udp), *_rest("data", at + UDP_LENGTH, len(frame)))
+    found.append(Layer("UDP", at, at + UDP_LENGTH, udp))
+    _rest(found, "data", at + UDP_LENGTH, len(frame))
 
 
-def _icmp(frame: bytes, at: int) -> tuple[Layer, ...]:
+def _icmp(found: list[Layer], frame: bytes, at: int) -> None:
     icmp = ICMP.parse(frame, at, verify=False)
-    return (Layer("ICMP", at, at + ICMP_LENGTH, icmp), *_rest("data", at + ICMP_LENGTH, len(frame)))
+    found.append(Layer("ICMP", at, at + ICMP_LENGTH, icmp))
+    _rest(found, "data", at + ICMP_LENGTH, len(frame))
 
 
-Reader = Callable[[bytes, int], tuple[Layer, ...]]
+Reader = Callable[[list[Layer], bytes, int], None]
 _INSIDE_ETHERNET: dict[int, Reader] = {ETHERTYPE_ARP: _arp, ETHERTYPE_IPV4: _ipv4}
 _INSIDE_IPV4: dict[int, Reader] = {PROTO_ICMP: _icmp, PROTO_UDP: _udp, PROTO_TCP: _tcp}

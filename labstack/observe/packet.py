@@ -57,34 +57,7 @@ _flag_names = cache(flag_names)
 _PLACES = {"Ethernet": "ethernet", "ARP": "arp", "IPv4": "ip", "ICMP": "icmp", "UDP": "udp", "TCP": "tcp"}
 
 
-class _Inside:
-    """The headers of a frame by their kind, found in one walk through its layers."""
-
-    __slots__ = ("arp", "data", "ethernet", "flow", "icmp", "ip", "layers", "protocol", "tcp", "udp")
-
-    def __init__(self, found: tuple[Layer, ...]) -> None:
-        self.layers = found
-        self.ethernet: Ethernet | None = None
-        self.arp: ARP | None = None
-        self.ip: IPv4 | None = None
-        self.icmp: ICMP | None = None
-        self.udp: UDP | None = None
-        self.tcp: TCP | None = None
-        self.data: Layer | None = None
-        self.flow: Flow | None = None
-        self.protocol = "data"
-        for layer in found:
-            if layer.header is not None:
-                setattr(self, _PLACES[layer.name], layer.header)
-                self.protocol = layer.name
-            elif layer.name == "data":
-                self.data = layer
-        transport = self.tcp or self.udp
-        if self.ip is not None and transport is not None:
-            self.flow = (self.ip.src, transport.src_port, self.ip.dst, transport.dst_port)
-
-
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Packet:
     """One frame on one wire. `number` is the frame's identity, the same at both ends.
 
@@ -117,65 +90,38 @@ class Packet:
     base: tuple[int, int] = field(default=(0, 0), repr=False)
     """What relative sequence and acknowledgment numbers count from."""
 
-    _walked: _Inside | None = field(default=None, init=False, repr=False)
+    # What the frame says, found in one walk through its layers: whoever looks at a packet asks for it often.
+    layers: tuple[Layer, ...] = field(init=False, repr=False)
+    ethernet: Ethernet | None = field(default=None, init=False, repr=False)
+    arp: ARP | None = field(default=None, init=False, repr=False)
+    ip: IPv4 | None = field(default=None, init=False, repr=False)
+    icmp: ICMP | None = field(default=None, init=False, repr=False)
+    udp: UDP | None = field(default=None, init=False, repr=False)
+    tcp: TCP | None = field(default=None, init=False, repr=False)
+    protocol: str = field(default="data", init=False, repr=False)
+    """The innermost header's name: "TCP", "UDP", "ICMP", "IPv4", "ARP", "Ethernet"."""
+    payload_length: int = field(default=0, init=False, repr=False)
+    """Bytes that the innermost header carries."""
+    flow: Flow | None = field(default=None, init=False, repr=False)
+    """Source address and port, destination address and port of a TCP segment or UDP datagram."""
 
-    @property
-    def _inside(self) -> _Inside:
-        # Not `cached_property`: before Python 3.12 that takes a lock, and a hundred thousand packets feel it.
-        inside = self._walked
-        if inside is None:
-            inside = self._walked = _Inside(layers(self.frame))
-        return inside
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        return self._inside.layers
-
-    @property
-    def ethernet(self) -> Ethernet | None:
-        return self._inside.ethernet
-
-    @property
-    def arp(self) -> ARP | None:
-        return self._inside.arp
-
-    @property
-    def ip(self) -> IPv4 | None:
-        return self._inside.ip
-
-    @property
-    def icmp(self) -> ICMP | None:
-        return self._inside.icmp
-
-    @property
-    def udp(self) -> UDP | None:
-        return self._inside.udp
-
-    @property
-    def tcp(self) -> TCP | None:
-        return self._inside.tcp
+    def __post_init__(self) -> None:
+        self.layers = layers(self.frame)
+        for name, start, end, header in self.layers:
+            if header is not None:
+                setattr(self, _PLACES[name], header)
+                self.protocol = name
+            elif name == "data":
+                self.payload_length = end - start
+        transport = self.tcp or self.udp
+        if self.ip is not None and transport is not None:
+            self.flow = (self.ip.src, transport.src_port, self.ip.dst, transport.dst_port)
 
     @property
     def payload(self) -> bytes:
         """What the innermost header carries, without padding."""
-        data = self._inside.data
+        data = next((layer for layer in self.layers if layer.name == "data"), None)
         return b"" if data is None else self.frame[data.start : data.end]
-
-    @property
-    def payload_length(self) -> int:
-        """Bytes that the innermost header carries."""
-        data = self._inside.data
-        return 0 if data is None else data.end - data.start
-
-    @property
-    def protocol(self) -> str:
-        """The innermost header's name: "TCP", "UDP", "ICMP", "IPv4", "ARP", "Ethernet"."""
-        return self._inside.protocol
-
-    @property
-    def flow(self) -> Flow | None:
-        """Source address and port, destination address and port of a TCP segment or UDP datagram."""
-        return self._inside.flow
 
     @property
     def relative_seq(self) -> int:

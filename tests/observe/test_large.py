@@ -1,6 +1,5 @@
 """A capture of 100,000 packets, looked at: table, ladder and charts, within seconds."""
 
-import gc
 from collections.abc import Callable
 from pathlib import Path
 from time import process_time
@@ -20,10 +19,7 @@ def large() -> Trace:
     small = transfer(10_000)
     small.table()
     small.window()._repr_png_()
-    trace = transfer(97_000_000)
-    gc.collect()
-    gc.freeze()  # what the tests before this one have left is not walked through again and again
-    return trace
+    return transfer(97_000_000)
 
 
 def transfer(size: int) -> Trace:
@@ -47,19 +43,6 @@ def transfer(size: int) -> Trace:
     return trace
 
 
-def slowness() -> float:
-    """How much slower than the machine of the bound this one is now: the speed of a shared one drifts by
-    half. A million turns of a plain loop took 42 ms there."""
-    best = 1.0
-    for _ in range(5):
-        started = process_time()
-        total = 0
-        for k in range(1_000_000):
-            total += k & 7
-        best = min(best, process_time() - started)
-    return max(best / 0.042, 1.0)
-
-
 @pytest.mark.check
 @pytest.mark.feature("Observation", "100,000 packets become table, ladder and charts within 5 s")
 def test_a_large_capture(large: Trace, tmp_path: Path) -> None:
@@ -76,14 +59,14 @@ def test_a_large_capture(large: Trace, tmp_path: Path) -> None:
     assert "<svg" in timed("ladder", lambda: large.ladder(between=(0.5, 0.51)).svg)
     timed("window chart", lambda: large.window()._repr_png_())
     timed("bytes over time", lambda: large.bytes_over_time()._repr_png_())
-    assert sum(took.values()) < BOUND * slowness(), took
+    assert sum(took.values()) < BOUND, took
     more = {
         "throughput": large.throughput, "time and sequence": large.time_sequence,
         "round trips": large.round_trips, "queue": large.queue,
     }  # fmt: skip
     for name, chart in more.items():
         timed(name, lambda chart=chart: chart()._repr_png_())
-        assert took[name] < BOUND * slowness(), took
+        assert took[name] < BOUND, took
     path = timed("pcapng with reasons", lambda: large.pcapng(tmp_path / "large.pcapng"))
     assert path.stat().st_size > 100_000_000 and took["pcapng with reasons"] < 10.0, took
     print(took)
