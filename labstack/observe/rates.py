@@ -75,8 +75,8 @@ class Throughput(Chart):
         peak = max(range(len(self.new)), key=lambda k: (self.new[k], -k))
         took = self.end - self.start
         total = f"{self.names[0]} → {self.names[1]}: {sum(self.new):,} new bytes in {took:.6f} s"
-        mean = f" ({_rate(sum(self.new) * 8 / took)})" if took else ""
-        most = _rate(self.new[peak] * 8 / self.interval)
+        mean = f" ({show_rate(sum(self.new) * 8 / took)})" if took else ""
+        most = show_rate(self.new[peak] * 8 / self.interval)
         return (
             f"{total}{mean}; {sum(self.on_the_wire):,} bytes of frames; most {most} "
             f"in the {self.interval:g} s from {self.start + peak * self.interval:.6f} s"
@@ -226,6 +226,7 @@ def _unit(rate: float) -> tuple[float, str]:
     return next((one for one in _UNITS if rate >= one[0]), _UNITS[-1])
 
 
-def _rate(rate: float) -> str:
+def show_rate(rate: float) -> str:
+    """A rate in bits a second, for people: `"1.168 Mbit/s"`."""
     size, unit = _unit(rate)
     return f"{rate / size:.3f} {unit}"

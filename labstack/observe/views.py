@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from labstack.core.units import SECOND, show_time
 from labstack.observe import look
+from labstack.observe.rates import show_rate
 from labstack.sockets.datagram import RawSocket
 from labstack.sockets.info import TcpInfo, tcp_info
 from labstack.sockets.packet import ETH_P_ALL, PacketSocket
@@ -58,10 +59,12 @@ def ss(host: Host, info: bool = False) -> View:
     """The sockets of a host. Of a listener, Recv-Q is how many connections wait to be accepted, and Send-Q
     how many may; of others, bytes that are not read, and bytes that are not acknowledged.
 
-    With `info`, what TCP knows: windows in bytes, `again` the segments sent again."""
+    With `info`, what TCP knows: windows in bytes, `again` the segments sent again; the pacing rate is empty
+    where segments leave as acknowledgements allow."""
     columns = ["Netid", "State", "Recv-Q", "Send-Q", "Local", "Peer"]
     if info:
-        columns += ["congestion", "cwnd", "ssthresh", "in flight", "srtt", "rto", "again", "timers"]
+        columns += ["congestion", "cwnd", "ssthresh", "in flight", "pacing rate"]
+        columns += ["srtt", "rto", "again", "timers"]
     with host.driver:
         rows = [*_listeners(host), *_connections(host, info), *_datagrams(host)]
     return View(tuple(columns), [(*row, *[""] * (len(columns) - len(row))) for row in rows])
@@ -93,13 +96,13 @@ def _connections(host: Host, info: bool) -> list[tuple[str, ...]]:
 
 
 def _details(known: TcpInfo) -> tuple[str, ...]:
-    if not known.cwnd:
-        return ("", "", "", "", "", _time(known.rto), str(known.retransmitted), _timers(known))
+    opened = known.cwnd > 0
     return (
         known.congestion,
-        str(known.cwnd),
+        str(known.cwnd) if opened else "",
         "" if known.ssthresh is None else str(known.ssthresh),
-        str(known.in_flight),
+        str(known.in_flight) if opened else "",
+        show_rate(8 * known.pacing_rate) if known.pacing_rate else "",
         "" if known.srtt is None else _time(known.srtt),
         _time(known.rto),
         str(known.retransmitted),

@@ -4,7 +4,9 @@ import socket
 
 import pytest
 
-from labstack import Network
+from labstack import Network, data_segment
+from labstack.core.units import show_time
+from labstack.transport.tcp.congestion.reno import Reno
 from tests.scene import connected, pair
 
 
@@ -39,12 +41,64 @@ def test_the_sockets_of_a_host(net):
     assert [row[1] for row in b.ss().rows] == ["UNCONN"]
 
 
+class Steady(Reno):
+    """Reno that paces: 146,000 bytes a second."""
+
+    def __init__(self, mss, initial_window):
+        super().__init__(mss, initial_window)
+        self.pacing_rate = 146_000
+
+
+def details(host):
+    """The line of `ss` for each connection, by the names of its columns."""
+    view = host.ss(info=True)
+    return [dict(zip(view.columns, row, strict=True)) for row in view.rows]
+
+
+@pytest.mark.feature(
+    "TCP",
+    "ss(info=True): state, queues, cwnd, ssthresh, in flight, pacing rate, SRTT, RTO, retransmissions, "
+    "congestion control and timers of each connection",
+)
+def test_each_column_of_a_connection(net):
+    a, b, wire = pair(net, wire={"delay": "5 ms"}, a={"congestion": Steady})
+    s, t = connected(net, a, b)
+    wire.drop(data_segment(50))  # of the hundred a second that leave
+    s.sendall(bytes(300_000))
+    net.sleep(1.01)
+    [row], [far] = details(a), details(b)
+    known, heard = s.info(), t.info()
+    queued = known.unacknowledged + known.unsent
+    assert (row["State"], row["Recv-Q"], row["Send-Q"]) == ("ESTAB", "0", str(queued))
+    assert (row["congestion"], row["pacing rate"], row["again"]) == ("steady", "1.168 Mbit/s", "1")
+    assert row["timers"].startswith("retransmission_timeout in ") and ", pacing in " in row["timers"]
+    assert [int(row[name]) for name in ("cwnd", "ssthresh", "in flight")] == [
+        known.cwnd, known.ssthresh, known.in_flight,
+    ]  # fmt: skip
+    assert known.ssthresh < 14_600 and known.in_flight and row["rto"] == "1 s"
+    assert row["srtt"] == show_time(round(known.srtt * 1e6) * 1000)
+    # Its peer has only listened, and Reno sends as acknowledgements allow.
+    assert (far["Recv-Q"], far["Send-Q"]) == (str(heard.unread), "0") and heard.unread > 100_000
+    assert (far["congestion"], far["pacing rate"], far["ssthresh"], far["in flight"]) == ("reno", "", "", "0")
+
+
+def test_a_connection_that_opens_has_a_timer_and_no_window_yet(net):
+    a, _, wire = pair(net)
+    wire.drop(lambda frame: True)
+    s = a.socket()
+    s.setblocking(False)
+    assert s.connect_ex(("b", 80))
+    [row] = details(a)
+    assert row["State"] == "SYN-SENT" and row["rto"] == "1 s" and row["timers"] == "handshake_timeout in 1 s"
+    assert not any(row[name] for name in ("congestion", "cwnd", "ssthresh", "in flight", "pacing rate"))
+
+
 def test_what_tcp_knows(net):
     a, b, wire = pair(net, wire={"delay": "5 ms"})
     s, t = connected(net, a, b)
     s.sendall(b"x" * 10_000)
     net.sleep(1)
-    [row] = [dict(zip(a.ss(info=True).columns, row, strict=True)) for row in a.ss(info=True).rows]
+    [row] = details(a)
     info = s.info()
     assert (info.state, info.phase, info.congestion) == ("ESTABLISHED", "slow start", "reno")
     assert row["State"] == "ESTAB" and row["congestion"] == "reno" and row["again"] == "0"
@@ -54,7 +108,7 @@ def test_what_tcp_knows(net):
     wire.drop(lambda frame: True)
     s.sendall(b"x")
     net.sleep(3)
-    [row] = [dict(zip(a.ss(info=True).columns, row, strict=True)) for row in a.ss(info=True).rows]
+    [row] = details(a)
     assert row["Send-Q"] == "1" and int(row["again"]) >= 1 and "retransmission" in row["timers"]
     assert s.info().tries >= 1
 
