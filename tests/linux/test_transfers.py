@@ -63,8 +63,13 @@ def descriptors() -> set[str]:
 
 
 def children() -> set[str]:
-    tasks = Path("/proc/self/task").iterdir()
-    return {pid for task in tasks for pid in (task / "children").read_text().split()}
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            found.update((task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            return children()  # a thread has just ended, and another one has its children
+    return found
 
 
 @pytest.fixture
