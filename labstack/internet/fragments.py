@@ -173,7 +173,7 @@ class Fragments:
     def _begin(self, name: Name) -> _Partial:
         if len(self.waiting) >= DATAGRAMS:
             self._evict()
-        partial = _Partial(Alarm(self.node.clock, self.node.events, WAITED, lambda: self._expire(name)))
+        partial = _Partial(self.node.alarm(WAITED, lambda: self._expire(name)))
         partial.alarm.set(self.node.clock.now + LIFETIME)
         self.waiting[name] = partial
         self.held += partial.cost

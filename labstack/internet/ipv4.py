@@ -110,8 +110,8 @@ class IPv4:
         self._ways: dict[IPAddress, Way] = {}
         self._pairs: dict[bytes, tuple[IPAddress, IPAddress]] = {}
         self._transports: dict[int, Transport] = {}
-        # How many members a group has at this host, on the interface of that name.
         self.groups: Counter[tuple[IPAddress, str]] = Counter()
+        """How many members a group has at this host, on the interface of that name."""
         self.onlookers: dict[int, list[Onlooker]] = {}
         """Raw sockets, by protocol number."""
         self.path_mtus = PathMtus(node)

@@ -65,12 +65,17 @@ class Endpoint:
         self.queue_limit = QUEUE
         self.broadcast = False
         self.ttl = 64
-        self.group_ttl = 1  # to a group: it does not leave the link unless told to (RFC 1112 §6.1)
+        self.group_ttl = 1
+        """To a group: it does not leave the link unless told to (RFC 1112 §6.1)."""
         self.group_source: IPAddress = ANY
+        """Of the interface over which it sends to a group, unless it is bound to an address."""
         self.loop = True
-        self.tos = 0  # DSCP and ECN, as they stand in the header's second byte (RFC 2474 §3)
+        """What it sends to a group comes back to this host, if it is a member there."""
+        self.tos = 0
+        """DSCP and ECN, as they stand in the header's second byte (RFC 2474 §3)."""
         self.discover = Discover.DONT
-        self.hears_all = False  # it wants to hear of all errors, connected or not
+        self.hears_all = False
+        """It wants to hear of all errors, connected or not."""
         self.error = 0
         self.closed = False
         self.readable = Waiters()

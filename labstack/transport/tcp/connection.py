@@ -61,7 +61,8 @@ class Connection:
         self.orphan = False
         """The program has let go of it."""
         self.readable = Waiters()
-        self.low_water = 1  # who waits to read is woken when so many bytes are there, or at the end
+        self.low_water = 1
+        """Who waits to read is woken when so many bytes are there, or at the end."""
         self.writable = Waiters()
         self.transmitter = Transmitter(node, network, local, peer, config)
         self.receiver = parts.receiver(config)

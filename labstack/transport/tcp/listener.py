@@ -33,7 +33,8 @@ class Listener:
         self.backlog = max(backlog, 1)
         self.config = config
         self.state = State.LISTEN
-        self.half_open: dict[Connection, None] = {}  # in the order in which they came
+        self.half_open: dict[Connection, None] = {}
+        """In the order in which they came."""
         self.ready: deque[Connection] = deque()
         self.readable = Waiters()
         self.cookies_until = 0

@@ -47,14 +47,19 @@ class Acknowledge(Enum):
 class Receiver(Protocol):
     """Replaceable: `net.host("a", …, receiver=Mine)`; made as `Mine(config)` for each connection."""
 
-    rcv_nxt: int  # the next sequence number expected
-    rcv_wnd: int  # bytes from `rcv_nxt` on that the peer was last told it may send
-    available: int  # bytes that the program can read now
-    finished: bool  # all bytes up to the peer's FIN, and the FIN, have arrived
+    rcv_nxt: int
+    """The next sequence number expected."""
+    rcv_wnd: int
+    """Bytes from `rcv_nxt` on that the peer was last told it may send."""
+    available: int
+    """Bytes that the program can read now."""
+    finished: bool
+    """All bytes up to the peer's FIN, and the FIN, have arrived."""
     blocks: tuple[Block, ...]
     """What the ACK that goes with the last `offer` reports: first what came twice, then the pieces behind a
     gap, the latest first (RFC 2018 §4, RFC 2883 §4). Empty while all is in order."""
-    limit: int  # bytes that it keeps; the program may change it
+    limit: int
+    """Bytes that it keeps; the program may change it."""
 
     def start(self, irs: int, mss: int, shift: int) -> None:
         """The peer's first sequence number is `irs`, its segments carry up to `mss` bytes, and the windows

@@ -29,16 +29,22 @@ class Recovery(Protocol):
     """Replaceable: `net.host("a", …, recovery=Mine)`; made as `Mine(mss, config)` for each connection.
     `Scoreboard` keeps the books for those who like."""
 
-    selective: bool  # it reads selective acknowledgements; without them the connection takes `NewReno`
-    in_recovery: bool  # a loss that acknowledgements showed is being repaired
-    after_timeout: bool  # what a time-out took for lost is being sent again
-    outstanding: int  # bytes sent and not acknowledged: FlightSize
+    selective: bool
+    """It reads selective acknowledgements; without them the connection takes `NewReno`."""
+    in_recovery: bool
+    """A loss that acknowledgements showed is being repaired."""
+    after_timeout: bool
+    """What a time-out took for lost is being sent again."""
+    outstanding: int
+    """Bytes sent and not acknowledged: FlightSize."""
     min_rtt: int | None
     """The shortest round trip; the handshake's at first. What is answered sooner was answered before."""
-    reason: Rule  # why the stretch that `next_lost` names is taken for lost
+    reason: Rule
+    """Why the stretch that `next_lost` names is taken for lost."""
     spurious: bool
     """The last acknowledgement shows that the last time-out, or the last episode, was for nothing."""
-    mss: int  # bytes that a segment carries at most; when it is lowered, what was longer is lost
+    mss: int
+    """Bytes that a segment carries at most; when it is lowered, what was longer is lost."""
     reordering_deadline: int | None
     """When `on_reordering_timeout` is to be called: something may be lost, or only be late."""
 

@@ -33,13 +33,19 @@ class Segment:
 class Sender(Protocol):
     """Replaceable: `net.host("a", …, sender=Mine)`; made as `Mine(config)` for each connection."""
 
-    snd_una: int  # the oldest sequence number that is not acknowledged
-    snd_nxt: int  # the next one to send
-    snd_wnd: int  # bytes from `snd_una` on that the peer allows
-    free: int  # bytes that `write` would take now
-    limit: int  # bytes that it keeps, sent or not; the program may change it
+    snd_una: int
+    """The oldest sequence number that is not acknowledged."""
+    snd_nxt: int
+    """The next one to send."""
+    snd_wnd: int
+    """Bytes from `snd_una` on that the peer allows."""
+    free: int
+    """Bytes that `write` would take now."""
+    limit: int
+    """Bytes that it keeps, sent or not; the program may change it."""
     nagle: bool
-    mss: int  # bytes that a segment carries at most; lowered when the path turns out to carry less
+    mss: int
+    """Bytes that a segment carries at most; lowered when the path turns out to carry less."""
 
     @property
     def unsent(self) -> int:

@@ -20,8 +20,7 @@ from labstack.transport.tcp.config import TcpConfig
 
 class Transmitter:
     """Sends the segments of one connection. `names` are the fields by which its events name it; `pseudo_sum`
-    is the sum of its pseudo-header for a length of 0, the same in both directions; `marks` is what its
-    datagrams carry besides."""
+    is the sum of its pseudo-header for a length of 0, the same in both directions."""
 
     def __init__(self, node: Node, network: NetworkLayer, local: tuple[IPAddress, int],
             peer: tuple[IPAddress, int], config: TcpConfig) -> None:  # fmt: skip

@@ -25,18 +25,28 @@ class AckSample:
     """What one acknowledgement tells. Bytes and nanoseconds."""
 
     now: int
-    acked: int  # bytes that it acknowledges for the first time
-    lost: int  # bytes that it shows to be lost
-    rtt: int | None  # the round-trip time that it measures, if it does
-    in_flight: int  # bytes that were under way before it came
-    delivered: int  # bytes delivered since the connection began
-    prior_delivered: int  # the same, when what it acknowledges was sent: the newest of it
-    interval: int  # how long the delivery of the last sample's bytes took; 0 if unknown
-    delivery_rate: int  # bytes a second over that interval; 0 if unknown
+    acked: int
+    """Bytes that it acknowledges for the first time."""
+    lost: int
+    """Bytes that it shows to be lost."""
+    rtt: int | None
+    """The round-trip time that it measures, if it does."""
+    in_flight: int
+    """Bytes that were under way before it came."""
+    delivered: int
+    """Bytes delivered since the connection began."""
+    prior_delivered: int
+    """The same, when what it acknowledges was sent: the newest of it."""
+    interval: int
+    """How long the delivery of the last sample's bytes took; 0 if unknown."""
+    delivery_rate: int
+    """Bytes a second over that interval; 0 if unknown."""
     app_limited: bool
     """The program had nothing to send in that interval: the rate says nothing about the path."""
-    in_recovery: bool  # a loss is being repaired (RFC 6582): the window does not grow
-    cwnd_limited: bool  # the congestion window, and not the program or the peer, held the sender back
+    in_recovery: bool
+    """A loss is being repaired (RFC 6582): the window does not grow."""
+    cwnd_limited: bool
+    """The congestion window, and not the program or the peer, held the sender back."""
 
 
 @dataclass(slots=True)
@@ -58,7 +68,8 @@ class CongestionControl(Protocol):
     """The congestion window, in bytes."""
     ssthresh: int
     """The slow-start threshold, in bytes."""
-    mss: int  # bytes that a segment carries at most; lowered when the path turns out to carry less
+    mss: int
+    """Bytes that a segment carries at most; lowered when the path turns out to carry less."""
     pacing_rate: int | None
     """Bytes a second at which to send, or None: as acknowledgements allow."""
 
