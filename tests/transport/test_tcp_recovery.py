@@ -127,7 +127,7 @@ def test_the_whole_flight_is_lost():
     assert a.counters["tcp.retransmission_timeout"] == 0
     assert a.counters["tcp.tail_loss_probe"] == 1
     # Two round trips until the probe, and one for its answer: it shows nine new losses, so it lets out one
-    # segment. From then on each that is acknowledged, and shows no other loss, lets out two (RFC 9937 §6.2:
+    # segment. From then on each that is acknowledged, and shows no other loss, lets out two (RFC 9937:
     # as much as arrives, and a segment more), up to five under way, half of what had been: 1, 2, 4, and the
     # last 2.
     began = tape.data(a)[0].at

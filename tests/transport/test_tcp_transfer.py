@@ -779,7 +779,7 @@ def test_never_more_than_both_windows_allow():
 def check_congestion_window(tape):
     """Whenever `a` has sent new bytes, no more are under way than its congestion window allows. In a recovery
     that window is reached little by little: of what leaves the network, a share is sent, new window to old
-    (RFC 9937 §6.2)."""
+    (RFC 9937)."""
     new, phase, under_way = False, "", 0
     checked = Counter()
     for event in tape.events:

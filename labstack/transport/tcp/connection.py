@@ -389,13 +389,15 @@ class Connection:
             self._answer_syn(header, rules.SIMULTANEOUS_OPEN)
 
     def _on_reset(self, seq: int) -> None:
+        """The second check, as `closing` sees it: the RST bit (RFC 9293 §3.10.7.4, RFC 5961 §3.2)."""
         what = self._closing.reset(seq, self.receiver.rcv_nxt, self.receiver.rcv_wnd)
         if what is Reset.BELIEVED:
-            return self._finish(AFTER_RESET.get(self.state, errno.ECONNRESET))
-        asks = what is Reset.CHALLENGED
-        self.node.drop(rules.BAD_RESET if asks else rules.OUT_OF_WINDOW, **self.names, seq=seq)
-        if asks:
+            self._finish(AFTER_RESET.get(self.state, errno.ECONNRESET))
+        elif what is Reset.CHALLENGED:
+            self.node.drop(rules.BAD_RESET, **self.names, seq=seq)
             self._acknowledgement.challenge(rules.CHALLENGE_RST)
+        else:
+            self.node.drop(rules.OUT_OF_WINDOW, **self.names, seq=seq)
 
     def _process_ack(self, header: Header, size: int, options: Options | None = None) -> bool:
         """The fifth check. False if the segment, or the connection, is done with."""
