@@ -489,4 +489,7 @@ class IPv4:
         elif transport is not None:
             mtu = mtu or plateau(header.total_length)
             body = memoryview(quoted)[header.header_length :]
-            transport.error(trouble, header.src, header.dst, body, mtu)
+            try:
+                transport.error(trouble, header.src, header.dst, body, mtu)
+            except OSError:  # of a way that is gone nobody can learn how narrow it is
+                self.node.drop(NO_ROUTE, dst=str(header.dst))

@@ -96,6 +96,41 @@ def test_a_transfer_finds_the_narrow_link(recovery):
         assert len(read_all(t)) == 10_000 and r1.counters["ipv4.too_big"] == 10
 
 
+@pytest.mark.feature("TCP", "One connection hears of a narrow link: the others to that host send less, too")
+def test_what_one_connection_hears_holds_for_those_that_are_open():
+    """Or for a datagram socket: a segment that is longer than the path is now known to be is not sent."""
+    with Network() as net:
+        a, b, r1 = narrow(net, 1000)
+        ends = [connected(net, a, b, port) for port in (80, 81)]
+        udp(a, DO).sendto(bytes(1400), (B, 9))
+        net.run()
+        assert r1.counters["ipv4.too_big"] == 1
+        tape = Tape(net)
+        for s, t in ends:
+            begun = net.now
+            reader = b.spawn(read_all, t)
+            s.sendall(pattern(50_000))
+            s.shutdown(socket.SHUT_WR)
+            assert reader.join() == pattern(50_000)
+            assert net.now - begun < 0.2 and a.counters["tcp.retransmission_timeout"] == 0
+        assert {shot.ip.total_length for shot in tape.data(a)} == {1000, 1000 - 960 + 50_000 % 960}
+        assert r1.counters["ipv4.too_big"] == 1
+
+
+def test_an_error_about_a_way_that_is_gone_is_dropped_by_name():
+    with Network() as net:
+        peer = Peer(net)
+        with peer.host.listen(80) as listener:
+            peer.open_to(options=Options(mss=1460).pack())
+            s, _ = listener.accept()
+            s.sendall(pattern(1460))
+            quoted = peer.take().frame[14 : 14 + 28]
+            for route in peer.host.ip.routes:
+                peer.host.ip.remove(route)
+            peer.icmp(*forged(1000, quoted))
+            assert dict(peer.host.counters) == {"ipv4.no_route": 1}
+
+
 @pytest.mark.parametrize("mtu", [68, 296, 551])
 def test_a_link_narrower_than_a_host_believes_is_crossed_in_fragments(mtu):
     with Network() as net:

@@ -64,7 +64,7 @@ class Connection:
         self.low_water = 1
         """Who waits to read is woken when so many bytes are there, or at the end."""
         self.writable = Waiters()
-        self.transmitter = Transmitter(node, network, local, peer, config)
+        self.transmitter = Transmitter(node, network, local, peer, config, self._fit)
         self.receiver = parts.receiver(config)
         self.urgent = Urgent(self.receiver)
         self._closing = parts.closing(config)
@@ -81,8 +81,9 @@ class Connection:
         self._shut_early = False
         self._acknowledgement = Acknowledgement(node, config, self._send_ack)
         self._last_wait = node.alarm(rules.TIME_WAIT_OVER, self._on_last_wait_over)
-        self._keepalive = Keepalive(
-            node, config, self._probe_peer, self._on_dead_peer, lambda: bool(self.flight.timers))  # fmt: skip
+        # Should the peer live after all, it hears that we have given up, as from Linux.
+        self._keepalive = Keepalive(node, config, self._probe_peer, lambda: self.abort(errno.ETIMEDOUT),
+            lambda: bool(self.flight.timers))  # fmt: skip
 
     # --- what the program asks: RFC 9293 §3.10.1 to §3.10.6
     def open(self) -> None:
@@ -129,8 +130,7 @@ class Connection:
     @property
     def _alarms(self) -> list[Alarm]:
         """Those of this file's, and the handshake's and keepalive's."""
-        others = self._last_wait, self._keepalive.alarm
-        return [self.handshake.alarm, *self._acknowledgement.alarms, *others]
+        return [self.handshake.alarm, *self._acknowledgement.alarms, self._last_wait, self._keepalive.alarm]
 
     @property
     def iss(self) -> int:
@@ -229,12 +229,12 @@ class Connection:
         if self.state is State.FIN_WAIT_2:
             self._last_wait.set(self.node.clock.now + self.config.fin_wait_2)
 
-    def abort(self) -> None:
+    def abort(self, error: int = 0) -> None:
         """End at once, and tell the peer by a reset."""
         half_open = self.state is State.SYN_RECEIVED
         if half_open or (self.state.synchronized and self.state is not State.TIME_WAIT):
             self._reset(self._seq(), self.receiver.rcv_nxt, rules.ABORT)
-        self._finish(0)
+        self._finish(error)
 
     def abort_silently(self) -> None:
         """End at once and send nothing: the host goes away, or its table is full."""
@@ -491,11 +491,6 @@ class Connection:
     def _probe_peer(self) -> None:
         self._send(ACK, seq_add(self.flight.sender.snd_nxt, -1), rules.KEEPALIVE_PROBE)
 
-    def _on_dead_peer(self) -> None:
-        """Should it live after all, it hears that we have given up, as from Linux."""
-        self._reset(self._seq(), self.receiver.rcv_nxt, rules.ABORT)
-        self._finish(errno.ETIMEDOUT)
-
     # --- sending
     def _send_segment(self, segment: Segment, why: Rule, new: bool) -> None:
         """What `flight` sends: a segment of the stream, with an acknowledgement on its back. `new`: none of
@@ -577,15 +572,19 @@ class Connection:
         the SYN that was sent (RFC 5927 §4.1); later it may pass, and only the time-out ends it (RFC 9293
         §3.9.2.2). A link that is too narrow is believed by one that quotes what is under way (RFC 5927
         §7)."""
-        ends = self.handshake.end_by(kind, seq) if self.state is State.SYN_SENT else 0
-        if ends:
-            self._finish(ends)
+        if self.state is State.SYN_SENT and (error := self.handshake.end_by(kind, seq)):
+            self._finish(error)
         elif kind is Trouble.TOO_BIG and self.flight.is_under_way(seq):
             self.transmitter.network.narrow(self.peer[0], mtu)
-            self.agreed.fit(self.transmitter.find_way()[0])
-            self.flight.narrow(self.mss)
+            self._fit()
         else:
             self.node.drop(rules.SOFT_ERROR, **self.names, trouble=kind.name)
+
+    def _fit(self) -> None:
+        """The path carries less than was known: from here on shorter segments."""
+        self.agreed.fit(self.transmitter.find_way()[0])
+        if self.mss < self.flight.mss:
+            self.flight.narrow(self.mss)
 
     def _move(self, what: Input) -> None:
         before = self.state

@@ -39,8 +39,7 @@ class Handshake:
         self._ecn = ecn
         self._give_up = give_up
         self._flags = SYN
-        self._syns = 0
-        self._sent_at = 0
+        self._syns = self._sent_at = 0
 
     @property
     def syn_lost(self) -> bool:

@@ -174,9 +174,7 @@ class Tcp:
     def _is_reopening(self, connection: Connection, header: Header) -> bool:
         """A SYN for a connection in TIME-WAIT, newer than all it has seen: the old one makes way (RFC 9293
         §3.6.1)."""
-        if header.flags & (SYN | ACK | RST) != SYN:
-            return False
-        if not seq_lt(connection.receiver.rcv_nxt, header.seq):
+        if header.flags & (SYN | ACK | RST) != SYN or not seq_lt(connection.receiver.rcv_nxt, header.seq):
             return False
         connection.abort_silently()
         return True
