@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from doors import pair
+
 from labstack import Host, Network, TcpConfig, data_segment
 from labstack.core.events import Counters
 from labstack.observe import look
@@ -48,13 +50,6 @@ def world(rate: str | None = None, **a_has: Any) -> World:
     wire = net.wire(a, b, rate=rate, delay="10 ms", queue="1 MiB")
     a.ping("b")
     return net, a, b, wire
-
-
-def pair(a: Host, b: Host) -> tuple[Socket, Socket]:
-    """The two ends of a connection that a opened."""
-    with b.listen(80) as listener:
-        s = a.connect(("b", 80))
-        return s, listener.accept()[0]
 
 
 class Transfer:

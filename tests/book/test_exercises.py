@@ -31,12 +31,9 @@ def cells(chapter: str, *ids: str) -> Iterator[str]:
     return (found[id] for id in ids)
 
 
-@pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Chapter 01 up to the point where the page has been fetched, with the book's answer in the gap."""
-    monkeypatch.syspath_prepend(str(BOOK))
-    names: dict[str, Any] = {"ack_number": lambda *_: ...}
-    for source in cells("01", *SETUP):
+def played(chapter: str, *ids: str, **names: Any) -> dict[str, Any]:
+    """What the cells of these ids have made of these names, one after the other."""
+    for source in cells(chapter, *ids):
         exec(source, names)
     return names
 
@@ -45,6 +42,12 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def book(monkeypatch: pytest.MonkeyPatch) -> None:
     """The book's own modules can be imported."""
     monkeypatch.syspath_prepend(str(BOOK))
+
+
+@pytest.fixture
+def toy(book: None) -> dict[str, Any]:
+    """Chapter 01 up to the point where the page has been fetched, with the book's answer in the gap."""
+    return played("01", *SETUP, ack_number=lambda *_: ...)
 
 
 def retransmissions(trace: Trace) -> list[float]:
@@ -112,6 +115,11 @@ def told(ask: ModuleType, mine: Callable[..., object]) -> str:
     return str(verdict)
 
 
+def failed(ask: ModuleType, mine: Callable[..., object]) -> list[str]:
+    """The stories that it fails, and how, a line each."""
+    return [line[2:] for line in told(ask, mine).splitlines() if line.startswith("✗")]
+
+
 def test_02_wrong_desks_are_told_apart(book: None) -> None:
     from questions import ch02 as ask
 
@@ -138,8 +146,8 @@ FINISHES: dict[Callable[[int], int], list[str]] = {
 def test_16_wrong_checksums_are_told_apart(wrong: Callable[[int], int], book: None) -> None:
     from questions import ch16 as ask
 
-    failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
-    assert all(any(story in line for line in failed) for story in FINISHES[wrong])
+    lines = failed(ask, wrong)
+    assert all(any(story in line for line in lines) for story in FINISHES[wrong])
 
 
 def quiz_with(mend: str, answer_from: str) -> bytes:
@@ -208,12 +216,9 @@ def test_17_wrong_places_are_told_apart(wrong: Callable[..., object], book: None
 
 
 @pytest.fixture
-def reliable(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def reliable(book: None) -> dict[str, Any]:
     """Chapter 17 with its protocols, and the book's answer in the gap."""
-    monkeypatch.syspath_prepend(str(BOOK))
-    names: dict[str, Any] = {}
-    for source in cells("17", "imports", "stop-and-wait", "in-order", "gbn", "sr-receiver", "sr-sender"):
-        exec(source, names)
+    names = played("17", "imports", "stop-and-wait", "in-order", "gbn", "sr-receiver", "sr-sender")
     names["place"] = names["ask"].place
     return names
 
@@ -277,7 +282,7 @@ def test_18_wrong_goodbyes_are_told_apart(book: None) -> None:
         follows = TRANSITIONS[state, what]
         return State.CLOSED if follows is State.TIME_WAIT else follows
 
-    lines = [line for line in told(ask, forgetful).splitlines() if line.startswith("✗")]
+    lines = failed(ask, forgetful)
     assert len(lines) == 2 and "FIN-WAIT-2" in lines[0] and "CLOSING" in lines[1]
 
 
@@ -353,8 +358,7 @@ def test_19_wrong_ways_to_put_a_stream_together_are_told_apart(book: None) -> No
         whole_pieces: ["sent again, and cut differently", longer],
         the_latest_counts: [longer],
     }.items():
-        failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
-        assert [line.partition(":")[0] for line in failed] == [f"✗ {story}" for story in stories]
+        assert [line.partition(":")[0] for line in failed(ask, wrong)] == stories
 
 
 @pytest.mark.feature("Book", "TCP's stream put together by the reader's function, whatever the wire does")
@@ -380,13 +384,9 @@ def test_19_the_readers_stream_is_what_was_sent(seed: int, book: None) -> None:
 
 
 @pytest.fixture
-def questions(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def questions(book: None) -> dict[str, Any]:
     """Chapter 19 up to its ways out of the standoff, with the book's answer in the gap."""
-    monkeypatch.syspath_prepend(str(BOOK))
-    names: dict[str, Any] = {}
-    for source in cells("19", "imports", "messages", "standoff", "ways"):
-        exec(source, names)
-    return names
+    return played("19", "imports", "messages", "standoff", "ways")
 
 
 def test_19_two_thousand_bytes_in_one_send_meet_the_standoff_too(questions: dict[str, Any]) -> None:
@@ -464,7 +464,8 @@ def test_20_the_books_estimate_is_rfc_6298s_in_a_running_stack(book: None) -> No
 
 def test_20_a_duplicate_ack_is_bare(book: None) -> None:
     """Exercise 2: b's data is taken for duplicates, until only bare segments are asked about."""
-    from gaps import MSS, pair, world
+    from doors import pair
+    from gaps import MSS, world
 
     names: dict[str, Any] = {}
     exec(next(cells("20", "third")).partition("\n\n\nthird = ")[0], names)
@@ -526,8 +527,7 @@ OFFERS: dict[Offer, list[str]] = {
 def test_21_wrong_offers_are_told_apart(wrong: Offer, book: None) -> None:
     from questions import ch21 as ask
 
-    failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
-    assert [line[2:].rpartition(": expected")[0] for line in failed] == OFFERS[wrong]
+    assert [line.rpartition(": expected")[0] for line in failed(ask, wrong)] == OFFERS[wrong]
 
 
 @pytest.mark.feature("Book", "A lost window update: the probe asks for it, and without the probe nobody does")
@@ -607,17 +607,14 @@ GROWTHS: dict[Callable[[int, int, int, int], object], list[str]] = {
 def test_22_wrong_growths_are_told_apart(wrong: Callable[..., object], book: None) -> None:
     from questions import ch22 as ask
 
-    failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
-    assert all(any(story in line for line in failed) for story in GROWTHS[wrong])
+    lines = failed(ask, wrong)
+    assert all(any(story in line for line in lines) for story in GROWTHS[wrong])
 
 
 @pytest.fixture
-def windows(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def windows(book: None) -> dict[str, Any]:
     """Chapter 22 with its classes, and the book's answer in the gap."""
-    monkeypatch.syspath_prepend(str(BOOK))
-    names: dict[str, Any] = {}
-    for source in cells("22", "imports", "fixed", "mine"):
-        exec(source, names)
+    names = played("22", "imports", "fixed", "mine")
     names["grown"] = names["ask"].grown
     return names
 
@@ -673,17 +670,14 @@ TURNS: dict[Callable[[list[str], Any], object], list[str]] = {
 def test_23_wrong_turns_are_told_apart(wrong: Callable[..., object], book: None) -> None:
     from questions import ch23 as ask
 
-    failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
-    assert all(any(story in line for line in failed) for story in TURNS[wrong])
+    lines = failed(ask, wrong)
+    assert all(any(story in line for line in lines) for story in TURNS[wrong])
 
 
 @pytest.fixture
-def shared(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def shared(book: None) -> dict[str, Any]:
     """Chapter 23 with its queue, and the book's answer in the gap."""
-    monkeypatch.syspath_prepend(str(BOOK))
-    names: dict[str, Any] = {}
-    for source in cells("23", "imports", "map", "fair"):
-        exec(source, names)
+    names = played("23", "imports", "map", "fair")
     names["turn"] = names["ask"].turn
     return names
 
@@ -749,8 +743,7 @@ def test_24_wrong_ways_to_weigh_a_reset_are_told_apart(book: None) -> None:
         window_first: ["in place, and the window is shut"],
         one_too_many: ["the first beyond the window"],
     }.items():
-        failed = [line for line in told(ask, wrong).splitlines() if line.startswith("✗")]
-        assert [line.partition(":")[0] for line in failed] == [f"✗ {story}" for story in stories]
+        assert [line.partition(":")[0] for line in failed(ask, wrong)] == stories
 
 
 def test_24_how_many_resets_a_small_window_takes() -> None:
@@ -871,13 +864,9 @@ def test_25_with_linger_zero_close_is_a_reset_and_nobody_waits() -> None:
 
 # --- 26 -----------------------------------------------------------------------------------------------------
 @pytest.fixture
-def many(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def many(book: None) -> dict[str, Any]:
     """Chapter 26 with its servers."""
-    monkeypatch.syspath_prepend(str(BOOK))
-    names: dict[str, Any] = {}
-    for source in cells("26", "imports", "slow", "iterative", "select", "asyncio", "big", "library"):
-        exec(source, names)
-    return names
+    return played("26", "imports", "slow", "iterative", "select", "asyncio", "big", "library")
 
 
 WRITERS = {
