@@ -44,6 +44,15 @@ def segments(peer):
     return [shot for shot in peer.take_all() if shot.has_data]
 
 
+def sent(peer):
+    """The host has sent a full segment, and the peer has not answered: the host's socket, and the frame."""
+    with peer.host.listen(80) as listener:
+        peer.open_to(options=Options(mss=1460).pack())
+        s, _ = listener.accept()
+    s.sendall(pattern(1460))
+    return s, peer.take()
+
+
 def udp(host, discover, to=None):
     s = host.socket(socket.SOCK_DGRAM)
     s.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
@@ -120,15 +129,12 @@ def test_what_one_connection_hears_holds_for_those_that_are_open():
 def test_an_error_about_a_way_that_is_gone_is_dropped_by_name():
     with Network() as net:
         peer = Peer(net)
-        with peer.host.listen(80) as listener:
-            peer.open_to(options=Options(mss=1460).pack())
-            s, _ = listener.accept()
-            s.sendall(pattern(1460))
-            quoted = peer.take().frame[14 : 14 + 28]
-            for route in peer.host.ip.routes:
-                peer.host.ip.remove(route)
-            peer.icmp(*forged(1000, quoted))
-            assert dict(peer.host.counters) == {"ipv4.no_route": 1}
+        s, first = sent(peer)
+        quoted = first.frame[14 : 14 + 28]
+        for route in peer.host.ip.routes:
+            peer.host.ip.remove(route)
+        peer.icmp(*forged(1000, quoted))
+        assert dict(peer.host.counters) == {"ipv4.no_route": 1}
 
 
 @pytest.mark.parametrize("mtu", [68, 296, 551])
@@ -163,14 +169,10 @@ def test_a_router_that_does_not_say_how_much_fits():
     """RFC 1191 §5: the next of the MTUs that there are."""
     with Network() as net:
         peer = Peer(net)
-        with peer.host.listen(80) as listener:
-            peer.open_to(options=Options(mss=1460).pack())
-            s, _ = listener.accept()
-            s.sendall(pattern(1460))
-            sent = peer.take()
-            assert sent.ip.total_length == 1500
-            peer.icmp(ICMP.fragmentation_needed(0), sent.frame[14 : 14 + 28])
-            assert peer.take().ip.total_length == 1492
+        s, first = sent(peer)
+        assert first.ip.total_length == 1500
+        peer.icmp(ICMP.fragmentation_needed(0), first.frame[14 : 14 + 28])
+        assert peer.take().ip.total_length == 1492
     assert [plateau(size) for size in (65535, 1500, 1492, 600, 69, 68, 20)] == [
         32000,
         1492,
@@ -192,36 +194,29 @@ def test_a_router_that_does_not_say_how_much_fits():
 def test_a_forged_error_must_quote_what_is_under_way(off, believed):
     with Network() as net:
         peer = Peer(net)
-        with peer.host.listen(80) as listener:
-            peer.open_to(options=Options(mss=1460).pack())
-            s, _ = listener.accept()
-            s.sendall(pattern(1460))
-            sent = peer.take()
-            quoted = bytearray(sent.frame[14 : 14 + 28])
-            quoted[24:28] = ((sent.tcp.seq + off) % 2**32).to_bytes(4, "big")
-            peer.icmp(*forged(0x20, bytes(quoted)))
-            again = segments(peer)
-            assert bool(again) is believed
-            assert peer.host.counters["tcp.soft_error"] == (not believed)
-            if believed:
-                assert [len(shot.body) for shot in again] == [FLOOR - 40, FLOOR - 40, 1460 - 2 * (FLOOR - 40)]
-                assert not again[0].ip.dont_fragment
-            assert peer.host.ip.mtu(peer.address) == (FLOOR if believed else 1500) - 20
+        s, first = sent(peer)
+        quoted = bytearray(first.frame[14 : 14 + 28])
+        quoted[24:28] = ((first.tcp.seq + off) % 2**32).to_bytes(4, "big")
+        peer.icmp(*forged(0x20, bytes(quoted)))
+        again = segments(peer)
+        assert bool(again) is believed
+        assert peer.host.counters["tcp.soft_error"] == (not believed)
+        if believed:
+            assert [len(shot.body) for shot in again] == [FLOOR - 40, FLOOR - 40, 1460 - 2 * (FLOOR - 40)]
+            assert not again[0].ip.dont_fragment
+        assert peer.host.ip.mtu(peer.address) == (FLOOR if believed else 1500) - 20
 
 
 def test_an_error_makes_no_path_wider_and_repeats_nothing():
     with Network() as net:
         peer = Peer(net)
-        with peer.host.listen(80) as listener:
-            peer.open_to(options=Options(mss=1460).pack())
-            s, _ = listener.accept()
-            s.sendall(pattern(1460))
-            quoted = peer.take().frame[14 : 14 + 28]
-            peer.icmp(*forged(1000, quoted))
-            assert len(segments(peer)) == 2
-            for mtu in (1000, 1200, 1500, 65535):
-                peer.icmp(*forged(mtu, quoted))
-            assert segments(peer) == [] and peer.host.counters["ipv4.no_news"] == 4
+        s, first = sent(peer)
+        quoted = first.frame[14 : 14 + 28]
+        peer.icmp(*forged(1000, quoted))
+        assert len(segments(peer)) == 2
+        for mtu in (1000, 1200, 1500, 65535):
+            peer.icmp(*forged(mtu, quoted))
+        assert segments(peer) == [] and peer.host.counters["ipv4.no_news"] == 4
 
 
 # --- UDP --------------------------------------------------------------------------------------------

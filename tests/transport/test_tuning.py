@@ -12,18 +12,23 @@ LONG = {"rate": "100 Mbit/s", "delay": "25 ms", "queue": "2 MiB"}  # 625,000 byt
 SHORT = {"rate": "10 Mbit/s", "delay": "10 ms"}  # 25,000 bytes
 
 
+def download(b, s, t, size):
+    """`b` reads at `t` the bytes that are sent at `s`; the size of its buffer in the end."""
+    reader, receiver = b.spawn(read_all, t), t._connection.receiver
+    s.sendall(bytes(size))
+    s.close()
+    assert len(reader.join()) == size
+    return receiver.limit
+
+
 def receive(config, wire, size):
     """The rate at which `b` gets `size` bytes, in Mbit/s, and its buffer in the end."""
     with Network(seed=1) as net:
         a, b, _ = pair(net, wire=wire, b={"tcp": config})
         s, t = connected(net, a, b)
-        limit = t._connection.receiver
         began = net.simulator.now
-        reader = b.spawn(read_all, t)
-        s.sendall(bytes(size))
-        s.close()
-        assert len(reader.join()) == size
-        return size * 8e3 / (net.simulator.now - began), limit.limit
+        limit = download(b, s, t, size)
+        return size * 8e3 / (net.simulator.now - began), limit
 
 
 @pytest.mark.feature(
@@ -71,13 +76,7 @@ def test_connections_share_what_there_is():
             t.close()
         net.run()
         # They are over, and gave back what they had.
-        s, t = connected(net, a, b, 90)
-        reader = b.spawn(read_all, t)
-        receiver = t._connection.receiver
-        s.sendall(bytes(10_000_000))
-        s.close()
-        reader.join()
-        assert receiver.limit > 625_000
+        assert download(b, *connected(net, a, b, 90), 10_000_000) > 625_000
 
 
 def test_who_waits_for_old_segments_offers_nothing():
@@ -91,12 +90,7 @@ def test_who_waits_for_old_segments_offers_nothing():
             s.close()
             net.sleep(0.2)
         assert len(b.tcp.connections) == 20
-        s, t = connected(net, a, b)
-        reader, receiver = b.spawn(read_all, t), t._connection.receiver
-        s.sendall(bytes(10_000_000))
-        s.close()
-        reader.join()
-        assert receiver.limit > 625_000
+        assert download(b, *connected(net, a, b), 10_000_000) > 625_000
 
 
 def test_who_sets_the_buffer_keeps_it():
@@ -104,11 +98,7 @@ def test_who_sets_the_buffer_keeps_it():
         a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})
         s, t = connected(net, a, b)
         t.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
-        reader = b.spawn(read_all, t)
-        receiver = t._connection.receiver
-        s.sendall(bytes(5_000_000))
-        s.close()
-        assert len(reader.join()) == 5_000_000 and receiver.limit == 100_000
+        assert download(b, s, t, 5_000_000) == 100_000
 
 
 @pytest.mark.parametrize("scaling", [True, False])
