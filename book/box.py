@@ -38,6 +38,18 @@ def echo(host: Host, port: int, answer: Callable[[bytes], bytes]) -> None:
             s.sendto(answer(data), sender)
 
 
+def refused(host: Host, peer: tuple[str, int]) -> bool:
+    """Whether a connected socket of the host's is told that there is nobody at `peer`."""
+    with host.socket(socket.SOCK_DGRAM) as s:
+        s.connect(peer)
+        s.send(b"anybody?")
+        try:
+            s.recv(100)
+        except ConnectionRefusedError:
+            return True
+        return False
+
+
 def box(net: Network, left: Host, right: Host, change: Change) -> Host:
     """Wire `left` and `right` to a box between them. Every frame from the left goes through `change`, and
     leaves with a check sequence of its own, as from any switch or router."""

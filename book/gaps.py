@@ -155,14 +155,22 @@ class Costs(Chart):
         axes.legend(loc="upper left", fontsize=9)
 
 
-def play(first: int, last: int, segments: int, delayed: int, way: str) -> Said:
+class Tale(Said):
+    """What became of a transfer, in words; an explorer shows its ladder below them."""
+
+    themed: str
+
+
+def play(first: int, last: int, segments: int, delayed: int, way: str) -> Tale:
     """So many segments, of which those from the first to the last get lost, `delayed` percent of the frames
     are late, and the sender finds out in this way."""
     lost = range(first, last + 1)
     done = Transfer(*lost, segments=segments, reorder=delayed / 100, **WAYS[way])
     counters = done.counters
     how = [f"{name} {counters[rule]}" for rule, name in REPAIRS.items() if counters[rule]]
-    return Said(
+    tale = Tale(
         f"{segments} segments in {done.took:,} ms; {done.lost} lost, {done.again} sent again\n"
         f"{', '.join(how) or 'nothing found missing'}"
     )
+    tale.themed = f"<pre style='margin:0 0 8px'>{tale}</pre>{done.trace.ladder().themed}"
+    return tale

@@ -184,10 +184,14 @@ with socket.create_server(("", int(sys.argv[1]))) as listener:
 """
 
 
-def ten_sends(peer: LinuxPeer, port: int) -> None:
-    """Start a program on the Linux side that sends six bytes ten times to whoever connects to this port."""
-    peer.run([sys.executable, "-c", TEN_SENDS, str(port)])
-    peer.wait_for_port(port)
+def ten_sends(peer: LinuxPeer, lab: Host) -> Trace:
+    """Let Linux send six bytes ten times to this host of its peer's."""
+    peer.run([sys.executable, "-c", TEN_SENDS, "7"])
+    peer.wait_for_port(7)
+    trace = lab.capture("linux")
+    with lab.connect((peer.address, 7)) as s:
+        s.makefile("rb").read(60)
+    return trace
 
 
 def flights(peer: LinuxPeer, rounds: int, round_trip: float = 0.3, marked: bool = False) -> Trace:

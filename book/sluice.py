@@ -11,7 +11,6 @@ from labstack import Network, TcpConfig
 from labstack.headers.tcp import ACK
 from labstack.observe import look
 from labstack.observe.charts import Chart
-from labstack.observe.questions import Said
 from labstack.observe.trace import Trace
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ MSS = 1460
 WIRE = 94.9
 """Mbit/s of a stream that 100 Mbit/s of Ethernet carry: 1,460 of the 1,538 bytes that a full frame takes."""
 WIDTH, LEFT, ROW = 470.0, 230.0, 46.0
+HOLDS_LEFT = 120.0
 
 
 class Moment(NamedTuple):
@@ -167,15 +167,45 @@ class Rates(Chart):
         axes.legend(loc="upper left", fontsize=9)
 
 
-def play(buffer: int, rtt: int, wire: str) -> Said:
+class Holds(look.Picture):
+    """What fits on the way, and what the window holds, in bytes; the stream's Mbit/s, and the wire's."""
+
+    def __init__(self, product: int, window: int, measured: float, wire: int) -> None:
+        self.product = product
+        self.window = window
+        self.measured = measured
+        self.wire = wire
+        self.holds = "the window" if window < product else "the wire"
+
+    @property
+    def text(self) -> str:
+        return (
+            f"{self.measured:.2f} Mbit/s\nbandwidth-delay product {self.product:,} bytes, "
+            f"window {self.window:,}: {self.holds} holds it back"
+        )
+
+    @property
+    def svg(self) -> str:
+        drawing = look.Drawing(self.text)
+        rows = (
+            ("fits on the way", self.product, look.PALE_BLUE, f"{self.product:,} bytes"),
+            ("window", self.window, look.PALE_GREEN, f"{self.window:,} bytes"),
+            ("wire", self.wire, look.PALE_BLUE, f"{self.wire} Mbit/s"),
+            ("stream", self.measured, look.PALE_ORANGE, f"{self.measured:.2f} Mbit/s"),
+        )
+        for at, (name, value, fill, words) in enumerate(rows):
+            y = 12 + at * 34 + at // 2 * 14
+            most = max(rows[at // 2 * 2][1], rows[at // 2 * 2 + 1][1])
+            drawing.words(HOLDS_LEFT - 12, y + 17, name, size=12, anchor="end")
+            drawing.box(HOLDS_LEFT, y, WIDTH * value / most, 26, fill=fill, stroke=look.INK)
+            drawing.words(HOLDS_LEFT + WIDTH * value / most + 8, y + 17, words, size=11)
+        drawing.words(HOLDS_LEFT, 182, f"{self.holds} holds it back", size=12, bold=True)
+        return drawing.svg(HOLDS_LEFT + WIDTH + 120, 194)
+
+
+def play(buffer: int, rtt: int, wire: str) -> Holds:
     """How fast a stream is, with `buffer` kilobytes at the receiver and `rtt` milliseconds; what holds it
     back."""
     window = max(buffer * 1000 // (2 * MSS), 1) * 2 * MSS
-    measured = rate(window, rtt, wire)
     mbit = int(wire.split()[0])
-    product = mbit * rtt * 125
-    holds = "the window" if window < product else "the wire"
-    return Said(
-        f"{measured:.2f} Mbit/s\nbandwidth-delay product {product:,} bytes, window {window:,}: "
-        f"{holds} holds it back"
-    )
+    return Holds(mbit * rtt * 125, window, rate(window, rtt, wire), mbit)

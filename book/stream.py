@@ -16,7 +16,7 @@ from labstack.observe import look
 from labstack.observe.trace import Trace
 from labstack.sockets.socket import Socket
 from labstack.transport.tcp.receiver import Acknowledge, Reassembly
-from labstack.transport.tcp.sender import Sender
+from labstack.transport.tcp.sender import Segmentation, Sender
 
 Reassemble = Callable[[dict[int, bytes], int, int, bytes], bytes]
 WIDTH = 620.0
@@ -110,6 +110,13 @@ class Frank(Reassembly):
         return True
 
 
+class Hasty(Segmentation):
+    """A sender that finds every segment worth sending."""
+
+    def worth_sending(self, size: int, waiting: int, unanswered: int, largest: int) -> bool:
+        return True
+
+
 def trickle(sender: Callable[[TcpConfig], Sender], receiver: type[Reassembly] = Frank) -> Trace:
     """20,000 bytes from a machine with this sender to one with this receiver, by default one that is frank
     about its 4,096 bytes of room, whose program reads 50 bytes every millisecond."""
@@ -127,6 +134,12 @@ def trickle(sender: Callable[[TcpConfig], Sender], receiver: type[Reassembly] = 
         s.close()
         reading.join()
         return trace
+
+
+def tally(trace: Trace) -> tuple[int, int]:
+    """How many segments with data a sent, and how many without any b."""
+    packets = [(p.sender, p.payload_length > 0) for p in trace.packets if p.tcp]
+    return packets.count(("a", True)), packets.count(("b", False))
 
 
 def reads(t: Socket, size: int = 65536) -> list[int]:

@@ -307,7 +307,7 @@ class Grid(Shown):
         self.columns = columns
         self.rows = rows
         self.right = right
-        """Columns that are set to the right in the text."""
+        """Columns that are set to the right."""
         self.chosen = -1
         """The row that stands out in HTML."""
 
@@ -319,13 +319,18 @@ class Grid(Shown):
         return list(self.columns), list(self.rows)
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        body = "".join(
-            f'<tr style="{CHOSEN}">' * (at == self.chosen) + "<tr>" * (at != self.chosen)
-            + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for at, row in enumerate(self.rows)
-        )  # fmt: skip
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        rows = [f"<tr>{self._cells('th', self.columns)}</tr>"]
+        for at, row in enumerate(self.rows):
+            style = f' style="{CHOSEN}"' if at == self.chosen else ""
+            rows.append(f"<tr{style}>{self._cells('td', row)}</tr>")
+        return f"<table><thead>{rows[0]}</thead><tbody>{''.join(rows[1:])}</tbody></table>"
+
+    def _cells(self, tag: str, row: Sequence[str]) -> str:
+        # JupyterLab sets all to the right, words too.
+        styles = ("" if at in self.right else ' style="text-align:left"' for at in range(len(row)))
+        return "".join(
+            f"<{tag}{style}>{escape(cell)}</{tag}>" for cell, style in zip(row, styles, strict=True)
+        )
 
 
 def align(rows: Sequence[tuple[str, ...]], right: frozenset[int] = frozenset()) -> str:

@@ -94,7 +94,7 @@ class Choice(Question):
 
     def widget(self) -> Any:
         w = widgets()
-        options = [(f"{self._letter(answer)}  {answer}", answer) for answer in self.answers]
+        options = [(f"{self._letter(answer)} · {answer}", answer) for answer in self.answers]
         buttons = w.RadioButtons(options=options, value=self.chosen, layout={"width": "max-content"})
         note = w.HTML("Choose one. The answer comes later in the chapter.")
 
@@ -250,7 +250,7 @@ class Explore(Question):
 
     def widget(self) -> Any:
         w = widgets()
-        style = {"description_width": "initial"}
+        style = {"description_width": f"{0.6 * max(map(len, self.arguments)):.1f}em"}  # letters differ
         movers = {
             name: w.IntSlider(
                 value=range_[2],
@@ -262,7 +262,7 @@ class Explore(Question):
                 layout={"width": "32em"},
             )
             if isinstance(range_, tuple)
-            else w.Dropdown(options=list(range_), description=name, style=style)
+            else w.Dropdown(options=list(range_), description=name, style=style, layout={"width": "28em"})
             for name, range_ in self.arguments.items()
         }
         shown = w.HTML()

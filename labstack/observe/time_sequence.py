@@ -154,7 +154,8 @@ class TimeSequence(Chart):
                 axes.step([*times, end], [*edges, edges[-1]], where="post", color=look.ORANGE, linewidth=1.2,
                           linestyle=(0, (4, 2)), label="allowed by the receiver")  # fmt: skip
             else:
-                axes.plot([], [], " ", label="(the window's edge is higher)")
+                axes.text(0.995, 0.985, "↑ the window's edge", transform=axes.transAxes, ha="right", va="top",
+                          fontsize=8.5, color=look.GREY)  # fmt: skip
         finish(axes, f"Time and sequence, {self.names[0]} → {self.names[1]}", "sequence number (relative)")
         axes.set_ylim(0, top * 1.1)
 

@@ -174,7 +174,9 @@ def _uses(wires: list[tuple[Wire, str, str]], trace: Trace) -> list[Use]:
     rates = {wire.name: wire.rate for wire, _, _ in wires}
     for use in found.values():
         rate = rates[use.wire]
-        use.share = None if rate is None or not took else use.bytes * 8 * SECOND / (rate * took)
+        if rate is not None and took:
+            # Full is full: what waits when the trace ends was counted, too.
+            use.share = min(1.0, use.bytes * 8 * SECOND / (rate * took))
     return list(found.values())
 
 

@@ -12,6 +12,7 @@ Each is a table: `print` gives text, a notebook shows it, and `.table()` is a pa
 from __future__ import annotations
 
 import socket as posix
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from labstack.core.units import SECOND, show_time
@@ -36,10 +37,8 @@ NUMBERS = {"Recv-Q", "Send-Q", "cwnd", "ssthresh", "in flight", "again", "times"
 class View(look.Grid):
     """A table of a host's state at the moment when it was asked for."""
 
-    @property
-    def text(self) -> str:
-        right = frozenset(at for at, name in enumerate(self.columns) if name in NUMBERS)
-        return look.align([self.columns, *self.rows], right)
+    def __init__(self, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+        super().__init__(columns, rows, frozenset(columns.index(name) for name in NUMBERS & set(columns)))
 
     def table(self) -> pd.DataFrame:
         """The same as a pandas DataFrame, numbers as numbers."""

@@ -30,6 +30,19 @@ def test_links_lead_somewhere(path: Path) -> None:
                 assert (BOOK / target).exists(), f"{path.name} links {target}, which does not exist"
 
 
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.name)
+def test_a_chapter_that_is_named_is_a_link_to_it(path: Path) -> None:
+    """To the right one; chapters that are still to come are named and cannot be opened."""
+    written = {other.stem[:2] for other in CHAPTERS}
+    for text in prose(path):
+        for words, target in re.findall(r"\[([^\]]*)\]\((\d\d)-[^)]*\.ipynb[^)]*\)", text):
+            numbers = re.findall(r"\d\d", words)
+            assert not numbers or target in numbers, f"{path.name}: [{words}] leads to chapter {target}"
+        bare = re.sub(r"\[[^\]]*\]\([^)]*\)", "", text)
+        for number in re.findall(r"\b[Cc]hapters? (\d\d)", bare):
+            assert number not in written, f"{path.name} names chapter {number} without a link"
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name)
 def test_can_be_read_in_three_quarters_of_an_hour(path: Path) -> None:
     words = sum(len(re.findall(r"[\w'’-]+", re.sub(r"`[^`]*`", "code", text))) for text in prose(path))

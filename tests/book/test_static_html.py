@@ -85,7 +85,10 @@ def test_nothing_is_missing_without_a_kernel(page: tuple[Path, Any, str]) -> Non
                 assert image.strip() in html, f"{where}: its image is not in the page"
                 images += 1
             elif markdown := data.get("text/markdown"):
-                plain = re.sub(r"\[([^]]*)\]\([^)]*\)|[*`]", r"\1", markdown)
+                if markdown.startswith("```"):
+                    plain = "".join(markdown.splitlines()[1:-1])
+                else:
+                    plain = re.sub(r"\[([^]]*)\]\([^)]*\)|[*`]", r"\1", markdown)
                 assert squeezed(plain) in text, f"{where}: its text is not in the page"
             elif "text/html" not in data:
                 # A question that is a widget in JupyterLab is its own text here.
