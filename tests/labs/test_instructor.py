@@ -16,6 +16,7 @@ from tests.labs.answers import Lab
 
 TEXT = (LABS / "instructor.md").read_text(encoding="utf-8")
 STUDENT = "# as a student"
+WRITTEN = sorted(path.stem[:2] for path in (LABS.parent / "book").glob("[0-9][0-9]-*.ipynb"))
 
 
 def rows(heading, table=0):
@@ -54,6 +55,33 @@ def test_the_plan_has_each_lab_and_chapters_that_exist():
     for _, chapters, _, _ in plan:
         for chapter in chapters.split(", "):
             assert list((LABS.parent / "book").glob(f"{chapter}-*.ipynb")), f"no chapter {chapter}"
+
+
+def test_fourteen_weeks_have_each_lab_and_each_chapter_that_is_written():
+    plan = rows("Fourteen weeks")
+    assert [week for week, *_ in plan] == [str(n) for n in range(1, 15)]
+    chapters = [number for _, numbers, _, _ in plan for number in numbers.split(", ") if number]
+    assert chapters == WRITTEN
+    labs = {number for _, _, lab, _ in plan for number in re.findall(r"\b\d\d\b", lab)}
+    assert labs == {name[:2] for name in Course().labs}
+
+
+def test_what_is_not_there():
+    said = TEXT.split("**What is not there.**")[1].split("For a course")[0]
+    missing = {"chapters": set(), "labs": set()}
+    for what, part in zip(missing, said.split("labs"), strict=True):
+        for first, last in re.findall(r"(\d\d)(?: to (\d\d))?", part):
+            missing[what] |= {f"{n:02}" for n in range(int(first), int(last or first) + 1)}
+    assert missing["chapters"] == {f"{n:02}" for n in range(35)} - set(WRITTEN)
+    assert missing["labs"] == {f"{n:02}" for n in range(15)} - {name[:2] for name in Course().labs}
+
+
+def test_each_written_chapter_is_mapped_to_the_textbooks():
+    table = rows("Beside a textbook")
+    assert [chapter for chapter, *_ in table] == [number for number in WRITTEN if number != "00"]
+    for _, *books in table:
+        for place in ", ".join(books).split(", "):
+            assert re.fullmatch(r"–|\d+(\.\d+)*(–\d+(\.\d+)*)?", place), place
 
 
 def test_the_reports_it_quotes():
