@@ -112,7 +112,9 @@ class Simulator:
     # --- the clock
     def call_at(self, when: int, fn: Callable[[], None], daemon: bool = False) -> Timer:
         self._asked += 1
-        timer = Timer((when if when > self.now else self.now, self._asked, fn, daemon, self))
+        if when < self.now:
+            when = self.now
+        timer = Timer((when, self._asked, fn, daemon, self))
         heappush(self._heap, timer)
         if not daemon:
             self._waiting_calls += 1
@@ -148,9 +150,11 @@ class Simulator:
         """Run the calls that are due up to the time `until`, one after the other. Stop earlier when there is
         something in `woken`, and with `until_idle` when nothing but housekeeping is to come."""
         heap = self._heap
-        while not woken and heap and heap[0][0] <= until and (self._waiting_calls or not until_idle):
-            timer = heappop(heap)
-            when, _, fn, daemon, _ = timer
+        while heap and not woken and (self._waiting_calls or not until_idle):
+            when, _, fn, daemon, _ = timer = heap[0]
+            if when > until:
+                break
+            heappop(heap)
             if fn is None:
                 self._dead -= 1
                 continue

@@ -269,26 +269,31 @@ class IPv4:
             may_fragment = True
         tos = dscp << 2 | ecn
         packet = pack_ordinary(src, dst, protocol, length, ttl, tos, identification, not may_fragment)
-        if self.is_own(dst):
-            self._loop(packet + header + bytes(payload), segment_size)
-            return
-        interface, arp, next_hop = self._way(dst)
-        if dst[0] >= 224 and dst.is_multicast:
-            interface = self._own.get(src, interface)
-            arp = self._arps[interface.name]
-            if loop and (dst, interface.name) in self.groups:
+        way, to_all = self._ways.get(dst), False
+        if way is None:  # where it is known, it leads to one other host
+            if self.is_own(dst):
                 self._loop(packet + header + bytes(payload), segment_size)
-        if dst in self._broadcasts and not broadcast:
-            raise OSError(errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone")
+                return
+            way = self._way(dst)
+            if dst.is_multicast:
+                interface = self._own.get(src, way[0])
+                way = interface, self._arps[interface.name], dst
+                if loop and (dst, interface.name) in self.groups:
+                    self._loop(packet + header + bytes(payload), segment_size)
+            to_all = dst in self._broadcasts
+            if to_all and not broadcast:
+                raise OSError(
+                    errno.EACCES, f"{dst} is a broadcast address: set SO_BROADCAST to send to everyone"
+                )
+        interface, arp, next_hop = way
         mtu = interface.mtu
         if self.path_mtus.known:
             mtu = self.path_mtus.get(dst, mtu)
         if length > mtu and not segment_size:
             if not may_fragment:
                 raise OSError(errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {mtu}")
-            way = interface, arp, next_hop
             self._send_pieces(Header.parse_quoted(packet), b"".join((header, payload)), mtu, way)
-        elif dst in self._broadcasts:
+        elif to_all:
             interface.send(BROADCAST, ETHERTYPE_IPV4, packet + header, payload, segment_size)
         else:
             arp.send(next_hop, packet + header, payload, segment_size)
@@ -320,10 +325,12 @@ class IPv4:
             raise OSError(
                 errno.ENETUNREACH, f"{os.strerror(errno.ENETUNREACH)}: {self.node.name} has no route to {dst}"
             )
-        # Remembered, so that a busy connection does not search the table for every segment.
-        if len(self._ways) >= WAYS:
-            self._ways.clear()
-        way = self._ways[dst] = self.interfaces[name], self._arps[name], next_hop
+        way = self.interfaces[name], self._arps[name], next_hop
+        # To one host: remembered, so that a busy connection does not search the table for every segment.
+        if self.is_unicast(dst):
+            if len(self._ways) >= WAYS:
+                self._ways.clear()
+            self._ways[dst] = way
         return way
 
     def _loop(self, datagram: bytes, segment_size: int) -> None:

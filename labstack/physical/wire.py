@@ -122,29 +122,31 @@ class End:
         now = wire.clock.now
         while (found := self.waiting.take(now)) is not None:
             waiting, verdict = found
-            number, cause, waited = waiting.number, waiting.cause, now - waiting.since
-            frame: bytes | None = waiting.frame
-            if verdict is Verdict.MARK:
-                frame = marked(waiting.frame)
-            if frame is None or verdict is Verdict.DROP:
-                wire._drop(self, QUEUE_DROPPED, number, cause, waited=waited)
+            if verdict is not Verdict.SEND and not self._signal(waiting, verdict, now - waiting.since):
                 continue
-            if frame is not waiting.frame:
-                sender = self.node.name if self.node else ""
-                wire._tell(MARKED, number, cause, sender=sender, waited=waited)
             if wire.events:
-                wire.events.cause = cause
-                wire.events.emit(DEPARTED, number=number)
-            self._start(number, frame, cause)
+                wire.events.cause = waiting.cause
+                wire.events.emit(DEPARTED, number=waiting.number)
+            self._start(waiting.number, waiting.frame, waiting.cause)
             break
         if self.waiting.queued:
             wire.clock.call_at(self._free_at, self._next)
 
+    def _signal(self, waiting: Waiting, verdict: Verdict, waited: int) -> bool:
+        """The sender is to slow down: mark the frame, or drop it. False if it is dropped."""
+        sender = self.node.name if self.node else ""
+        frame = marked(waiting.frame) if verdict is Verdict.MARK else None
+        rule = MARKED if frame is not None else QUEUE_DROPPED
+        self.wire._tell(rule, waiting.number, waiting.cause, sender=sender, waited=waited)
+        waiting.frame = frame or waiting.frame
+        return frame is not None
+
     def _start(self, number: int, frame: bytes, cause: int) -> None:
         wire = self.wire
-        assert wire.rate is not None
-        on_the_line = (PREAMBLE + len(frame)) * _BYTE // wire.rate
-        self._free_at = wire.clock.now + on_the_line + GAP * _BYTE // wire.rate
+        rate = wire.rate
+        assert rate is not None
+        on_the_line = (PREAMBLE + len(frame)) * _BYTE // rate
+        self._free_at = wire.clock.now + on_the_line + GAP * _BYTE // rate
         wire._carry(self, number, frame, cause, on_the_line)
 
     def _arrive(self, number: int, frame: bytes, cause: int) -> None:

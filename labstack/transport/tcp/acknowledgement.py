@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from labstack.core.clock import Alarm
 from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.units import SECOND
@@ -30,11 +29,8 @@ class Acknowledgement:
         self._send = send
         self._delayed = node.alarm(rules.DELAYED_ACK, self._acknowledge)
         self._second_segment = node.alarm(rules.SECOND_SEGMENT, self._acknowledge)
+        self.alarms = self._delayed, self._second_segment
         self._challenged_at = -CHALLENGES
-
-    @property
-    def alarms(self) -> list[Alarm]:
-        return [self._delayed, self._second_segment]
 
     def owe(self, urgency: Acknowledge, why: Rule) -> None:
         """Something has arrived. `why` is the reason, should it be told at once."""
@@ -48,8 +44,9 @@ class Acknowledgement:
 
     def sent(self) -> None:
         """A segment has left, and every segment acknowledges: nothing is owed any more."""
-        self._delayed.stop()
-        self._second_segment.stop()
+        for alarm in self.alarms:
+            if alarm.deadline is not None:
+                alarm.stop()
 
     def challenge(self, why: Rule) -> None:
         """Tell a peer, who may be an attacker, what is expected; but not more often than now and then (RFC

@@ -246,7 +246,8 @@ class Connection:
         if self.state is State.SYN_SENT:
             self._receive_in_syn_sent(header, data)
             return
-        self._keepalive.heard()
+        if self.config.keepalive:
+            self._keepalive.heard()
         flags, size = header.flags, len(data)
         options = Options.parse(header.options) if header.options else None
         if self.agreed.timestamps.on and (untimely := self.agreed.untimely(flags, options)):
@@ -458,7 +459,8 @@ class Connection:
             data, fin = memoryview(data)[:-beyond], False
         before = receiver.available
         urgency = receiver.accept(seq, data, fin)
-        self.urgent.fetch(self.config.oob_inline)
+        if self.urgent.mark is not None:
+            self.urgent.fetch(self.config.oob_inline)
         if receiver.finished:
             self._move(Input.FIN)
         if receiver.finished or (receiver.available != before and receiver.available >= self.low_water):
@@ -520,13 +522,12 @@ class Connection:
             ecn: int = 0) -> None:  # fmt: skip
         """Send a segment that acknowledges all that has come, and offers the window."""
         receiver = self.receiver
-        window = min(receiver.offer() >> self.agreed.rcv_shift, MAX_FIELD)
+        ack, window = receiver.rcv_nxt, min(receiver.offer() >> self.agreed.rcv_shift, MAX_FIELD)
         self._acknowledgement.sent()
-        ack = receiver.rcv_nxt
         options = self.agreed.for_segment(ack, receiver.blocks, len(data))
         flags |= self.ecn.echo
-        urgent = self.urgent.pointer(seq)
-        if urgent:
+        urgent = 0
+        if self.urgent.snd_up is not None and (urgent := self.urgent.pointer(seq)):
             flags, segment_size = flags | URG, 0
         self.transmitter.send(flags, seq, ack, window, why, data, options, segment_size, ecn, urgent)
 

@@ -20,7 +20,7 @@ from functools import partial
 from labstack.core.clock import Alarm
 from labstack.core.events import Rule
 from labstack.core.node import Node
-from labstack.core.seq import seq_add, seq_sub
+from labstack.core.seq import MASK, seq_add, seq_sub
 from labstack.core.units import SECOND
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.agreement import NOTHING, Besides
@@ -268,11 +268,13 @@ class Flight:
             limit = mss if self._urgent else max(self.offload - self.offload % mss, mss)
             if rate:
                 limit = min(limit, self._pacer.burst(rate, mss) // mss * mss)
+            room = cwnd - recovery.in_flight
             while (not rate or (sender.unsent and self._pacer.allows(rate, mss))) and (
-                segment := sender.next_segment(cwnd - recovery.in_flight, limit)
+                segment := sender.next_segment(room, limit)
             ) is not None:
                 self._transmit(segment, why, new=True)
                 self._newest = segment.seq
+                room -= len(segment.data) + segment.fin
         unsent = sender.unsent
         # Was it the congestion window that held us back, or had the program, or the peer, no more to give?
         self._cwnd_limited = recovery.in_flight + mss > cwnd
@@ -316,7 +318,7 @@ class Flight:
         """What is lost, to be sent again. If it is the last thing that was sent, and short, such as the byte
         that probed a shut window, what has been written since goes in the same segment (RFC 9293 §3.7.4)."""
         sender = self.sender
-        if size < self.mss and sender.unsent and (seq + size) & 0xFFFFFFFF == sender.snd_nxt:
+        if size < self.mss and sender.unsent and (seq + size) & MASK == sender.snd_nxt:
             end, sender.snd_nxt = sender.snd_nxt, seq
             segment = sender.next_segment(self.mss, self.mss)
             if segment is not None and len(segment.data) >= size:

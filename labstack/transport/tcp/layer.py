@@ -151,7 +151,7 @@ class Tcp:
             if not verify(payload, pseudo):
                 node.drop(header_of.BAD_CHECKSUM, src=str(src))
                 return None
-        data = memoryview(payload)[header.header_length :]
+        data = payload[header.header_length :]
         used: int | None = None
         if connection is not None:
             if connection.state is not State.TIME_WAIT or not self._is_reopening(connection, header):

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from labstack.core.checksum import Buffer
 from labstack.core.ring import Ring
-from labstack.core.seq import seq_add, seq_le, seq_sub
+from labstack.core.seq import MASK, seq_add, seq_le, seq_sub
 from labstack.transport.tcp.config import TcpConfig
 
 MAX_SHIFT = 14
@@ -104,6 +104,7 @@ class Reassembly:
         self._max_holes = config.max_holes
         self._ring = Ring(config.receive_buffer)
         self._mss = 536
+        self._step = min(self._limit // 2, self._mss)  # by so much, at least, the window opens
         self._shift = 0
         self._largest = MAX_FIELD
         self.blocks: tuple[Block, ...] = ()
@@ -122,10 +123,12 @@ class Reassembly:
     def limit(self, size: int) -> None:
         self._limit = size
         self._ring.limit = max(size, self._ring.limit)  # what was offered may still come
+        self._step = min(size // 2, self._mss)
 
     def start(self, irs: int, mss: int, shift: int) -> None:
         self.rcv_nxt = seq_add(irs, 1)
         self._mss = mss
+        self._step = min(self._limit // 2, mss)
         self._shift = shift
         self._largest = MAX_FIELD << shift
 
@@ -135,7 +138,7 @@ class Reassembly:
 
     def accept(self, seq: int, data: Buffer, fin: bool) -> Acknowledge:
         size = len(data)
-        begin = seq_sub(seq, self.rcv_nxt)
+        begin = 0 if seq == self.rcv_nxt else seq_sub(seq, self.rcv_nxt)
         if fin and self._fin_at is None:
             # A FIN takes a number behind the last byte, and may come before the bytes in front of it.
             self._fin_at = seq_add(seq, size)
@@ -154,7 +157,7 @@ class Reassembly:
 
     def _advance(self, size: int) -> Acknowledge:
         """`size` more bytes are in order. Acknowledge every second full segment at once (RFC 5681 §4.2)."""
-        self.rcv_nxt = (self.rcv_nxt + size) & 0xFFFFFFFF
+        self.rcv_nxt = (self.rcv_nxt + size) & MASK
         self.rcv_wnd = max(self.rcv_wnd - size, 0)
         self._at += size
         self.available += size
@@ -231,7 +234,7 @@ class Reassembly:
     def _possible(self) -> int:
         """What the window could be now, without silly small steps of its edge (RFC 9293 §3.8.6.2.2)."""
         free = min(self._limit - self.available, self._largest)
-        if free - self.rcv_wnd < min(self._limit // 2, self._mss):
+        if free - self.rcv_wnd < self._step:
             return self.rcv_wnd
         return free >> self._shift << self._shift
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from labstack.core.events import Rule
-from labstack.core.seq import seq_le, seq_sub
+from labstack.core.seq import MASK, seq_le, seq_sub
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import AckSample, LossEvent
@@ -132,7 +132,7 @@ class NewReno(Scoreboard):
         if first.fate is LOST:
             return 0
         if seq_sub(first.end, first.seq) > self._mss:
-            self._split(0, (first.seq + self._mss) & 0xFFFFFFFF)
+            self._split(0, (first.seq + self._mss) & MASK)
         return self._lose(first)
 
     def on_reordering_timeout(self, now: int) -> LossEvent | None:

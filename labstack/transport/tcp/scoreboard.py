@@ -17,14 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from labstack.core.seq import seq_le, seq_lt, seq_sub
+from labstack.core.seq import HALF, MASK, seq_le, seq_lt, seq_sub
 from labstack.core.units import SECOND
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.congestion import AckSample, LossEvent
 from labstack.transport.tcp.receiver import Block
-
-_MASK = 0xFFFFFFFF
-_HALF = 1 << 31
 
 
 class Fate(Enum):
@@ -129,10 +126,10 @@ class Scoreboard:
         """A stretch goes out, for the first time or again."""
         if app_limited:
             self._limited_until = self._delivered + self.in_flight
-        sent, end = self._sent, (seq + size) & _MASK
+        sent, end = self._sent, (seq + size) & MASK
         if not sent:
             self._first_sent_at = self._delivered_at = now
-        elif (seq - sent[-1].end) & _MASK >= _HALF:
+        elif (seq - sent[-1].end) & MASK >= HALF:
             seq = self._send_again(seq, end, now)
             size = seq_sub(end, seq)
         if size > 0:
@@ -190,12 +187,12 @@ class Scoreboard:
         sent = self._sent
         while sent:
             first = sent[0]
-            if (ack - first.end) & _MASK >= _HALF:
+            if (ack - first.end) & MASK >= HALF:
                 if not seq_lt(first.seq, ack):
                     break
                 self._split(0, ack)
             sent.popleft()
-            size = (first.end - first.seq) & _MASK
+            size = (first.end - first.seq) & MASK
             self.outstanding -= size
             if first.fate is ARRIVED:
                 self._arrived_bytes -= size
@@ -223,11 +220,11 @@ class Scoreboard:
         begin, end = max(seq_sub(block[0], first), 0), seq_sub(block[1], first)
         if not begin < end <= seq_sub(sent[-1].end, first):
             return
-        self._cut((first + begin) & _MASK, self._mss - 1)
-        self._cut((first + end) & _MASK, 0)
+        self._cut((first + begin) & MASK, self._mss - 1)
+        self._cut((first + end) & MASK, 0)
         # A piece that has grown is looked at from a segment before its old end on.
         grown = [seq_sub(right, first) - self._mss for left, right in self._known if left == block[0]]
-        at = self._find((first + max(begin, min(max(grown, default=0), end - 1))) & _MASK)
+        at = self._find((first + max(begin, min(max(grown, default=0), end - 1))) & MASK)
         while at < len(sent) and seq_sub((stretch := sent[at]).end, first) <= end:
             at += 1
             if stretch.fate is ARRIVED or seq_sub(stretch.seq, first) < begin:
@@ -248,14 +245,14 @@ class Scoreboard:
             sent = self._sent[at]
             whole = (seq_sub(seq, sent.seq) + up) // self._mss * self._mss
             if 0 < whole < seq_sub(sent.end, sent.seq):
-                self._split(at, (sent.seq + whole) & _MASK)
+                self._split(at, (sent.seq + whole) & MASK)
 
     def _sample(self, ack: Ack, newly: list[Sent], in_flight: int, held: bool) -> AckSample:
         """What an acknowledgement tells congestion control. For the rate, bytes are counted from when the
         newest of them was sent, over the longer of two times: that of sending, and that of hearing of it."""
         now, newest, acked, twice = ack.now, newly[-1], 0, False
         for sent in newly:
-            acked += (sent.end - sent.seq) & _MASK
+            acked += (sent.end - sent.seq) & MASK
             twice = twice or sent.retransmitted
             if sent.number > newest.number:
                 newest = sent

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from labstack.core.checksum import Buffer
 from labstack.core.ring import Ring
-from labstack.core.seq import seq_add, seq_le, seq_lt, seq_sub
+from labstack.core.seq import HALF, MASK, seq_add, seq_le, seq_lt, seq_sub
 from labstack.transport.tcp.config import TcpConfig
 
 
@@ -112,8 +112,8 @@ class Segmentation:
     @property
     def unsent(self) -> int:
         """Bytes written and never sent, and the FIN."""
-        waiting = seq_sub(self._end, self.snd_nxt)
-        return waiting + self._finishing if waiting >= 0 else 0
+        waiting = (self._end - self.snd_nxt) & MASK
+        return waiting + self._finishing if waiting < HALF else 0
 
     def write(self, data: Buffer) -> int:
         size = max(min(len(data), self.free), 0)
@@ -127,14 +127,13 @@ class Segmentation:
         self._finishing = True
 
     def next_segment(self, room: int, limit: int) -> Segment | None:
-        nxt = self.snd_nxt
-        waiting = seq_sub(self._end, nxt)
-        if waiting < 0 or (waiting == 0 and not self._finishing):
+        nxt, mss = self.snd_nxt, self.mss
+        waiting = (self._end - nxt) & MASK
+        if waiting >= HALF or (waiting == 0 and not self._finishing):
             return None
-        sent = seq_sub(nxt, self.snd_una)
+        sent = (nxt - self.snd_una) & MASK
         usable = self.snd_wnd - sent
         size = min(waiting, usable, limit)
-        mss = self.mss
         if size > mss:
             # Whole segments only, as many as the congestion window has room for. Where not even one fits,
             # wait.
@@ -151,7 +150,7 @@ class Segmentation:
         if size < mss and not fin and not self.worth_sending(size, waiting, unanswered, self._max_wnd):
             return None
         segment = Segment(nxt, self._ring.view(sent, size) if size else b"", fin, size == waiting)
-        self.snd_nxt = seq_add(nxt, size + fin)
+        self.snd_nxt = (nxt + size + fin) & MASK
         return segment
 
     def force(self) -> Segment:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 
 from labstack.core.clock import Clock
-from labstack.core.seq import seq_le, seq_lt
+from labstack.core.seq import MASK, seq_le, seq_lt
 from labstack.core.units import MILLISECOND, SECOND
 from labstack.headers.tcp import NOP, TIMESTAMPS
 
@@ -26,7 +26,6 @@ VALID = 24 * 24 * 3600 * SECOND
 §5.5)."""
 
 _OPTION = struct.Struct(">4BII")
-_MASK = 0xFFFFFFFF
 
 
 class Timestamps:
@@ -45,7 +44,7 @@ class Timestamps:
 
     def value(self) -> int:
         """The time now, as TSval has it."""
-        return (self._clock.now // TICK + self._offset) & _MASK
+        return (self._clock.now // TICK + self._offset) & MASK
 
     def option(self, ack: int) -> bytes:
         """The option for a segment that acknowledges up to `ack`."""
@@ -71,5 +70,5 @@ class Timestamps:
         """When the segment that `tsecr` echoes was sent, in nanoseconds by this host's clock; None if it
         cannot be: a peer may echo anything."""
         now = self._clock.now
-        ago = (now // TICK + self._offset - tsecr) & _MASK
+        ago = (now // TICK + self._offset - tsecr) & MASK
         return (now // TICK - ago) * TICK if ago <= now // TICK else None
