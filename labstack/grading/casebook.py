@@ -4,6 +4,8 @@ A ticket's captures lie beside the notebook, each made in several variants, of w
 one. The checks know the answers; nothing here does.
 """
 
+from collections.abc import Sequence, Set
+
 from labstack.grading.judge import Wrong, _seed
 
 
@@ -20,3 +22,17 @@ def solved(what: str, said: object, right: str | int, mistakes: dict[object, str
         return f"✓ {what}"
     against = mistakes.get(plain, otherwise) if isinstance(plain, str | int) else otherwise
     raise Wrong(f"✗ {what}: you say {plain!r}.\n{against}")
+
+
+def proved(
+    what: str, said: tuple[object, object], answers: Sequence[tuple[int, object]], n: int, near: Set[int]
+) -> str:
+    """Raises Wrong unless `said`, a frame and a value, comes of the student's own captures: the frame is that
+    of `answers[n]`, or one of those `near` it for which it is taken; and both are not another variant's."""
+    others = [answer for answer in answers if answer != answers[n]]
+    if type(said[0]) is int and said[0] in near | {answers[n][0]} and said not in others:
+        return f"✓ {what}"
+    raise Wrong(
+        f"✗ {what}: the name is right. Frame {said[0]!r} of your own captures has nothing to do with it.\n"
+        "A culprit is the same for all, and evidence is not: nobody is accused without some."
+    )

@@ -38,6 +38,9 @@ def test_the_answers_are_in_the_captures(ticket):
         assert (space[f"frame_{ticket}"], space[f"value_{ticket}"]) == found(ticket, variant)
 
 
+@pytest.mark.feature(
+    "Labs", "Diagnosis: a culprit earns points only beside evidence of the student's own captures"
+)
 @pytest.mark.parametrize("ticket", FIND)
 def test_a_neighbours_evidence_does_not_fit(ticket):
     assert len({found(ticket, variant) for variant in VARIANTS}) == len(VARIANTS)

@@ -13,7 +13,23 @@ def evidence(ticket: int, name: str, instead: str, words: str) -> Wrong:
     return wrong(ticket, name, end, f"{instead}\n{end}", words, "evidence")
 
 
+def neighbours(ticket: int) -> Wrong:
+    """All that is right in the captures of another student."""
+    mine, theirs = f"[variant({ticket})]", f"[variant({ticket}) - 1]"
+    return wrong(
+        ticket, "a neighbour's answers", mine, theirs, "of your own captures has nothing to do with it"
+    )
+
+
 WRONG = [
+    *map(neighbours, range(1, 6)),
+    wrong(
+        1,
+        "a name and no evidence",
+        "### END SOLUTION",
+        "frame_1 = 1\n### END SOLUTION",
+        "nobody is accused without some",
+    ),
     wrong(1, "a box resets", '"duplicate address"', '"reset by a box"', "thinks the address is its own"),
     wrong(1, "the printer did it", '"a stranger"', '"printer"', "another MAC address than the printer"),
     wrong(1, "no suspect", '"duplicate address"', '"the hub"', "one of SUSPECTS"),
