@@ -150,8 +150,9 @@ class Flight:
         if acked or not (before or self.orphan):
             self.tries = 0
         if acked or same or besides[0]:
-            now = self.node.clock.now
-            self._on_ack(Ack(ack, acked, same and window == before, now, self._cwnd_limited, *besides))
+            now, same = self.node.clock.now, same and window == before
+            more = min(sender.unsent, sender.snd_wnd - recovery.outstanding + acked) >= self.mss
+            self._on_ack(Ack(ack, acked, same, now, self._cwnd_limited, more, *besides))
         elif not before and sender.snd_wnd and recovery.outstanding:
             # The window was shut and is open again: what probed it was not kept by the peer.
             recovery.on_timeout(self.node.clock.now)
@@ -343,10 +344,11 @@ class Flight:
             self._transmit(self.sender.again(self.sender.snd_una, 1), rules.PROBE)
             return
         self.node.counters.add(rules.RETRANSMISSION_TIMEOUT.name)
-        self._undoable = self.tries == 1 and not self.recovery.in_recovery
+        fresh = not (self.recovery.in_recovery or self.recovery.after_timeout)
         event = self.recovery.on_timeout(now)
         self._tlp.stop()
         if self.tries == 1:
+            self._undoable = fresh
             # ssthresh is not halved again for a segment that is lost once more (RFC 5681 §3.1).
             self.congestion.on_timeout(event)
             self._ecn.reduced(self.sender.snd_nxt)

@@ -3,11 +3,17 @@
 Then the window was cut, and bytes were sent again, for nothing. Three ways to find out, for one episode of
 loss; whoever learns it first gives the cut back:
 
-    F-RTO    after a time-out, something arrives that had been taken for lost, and was sent only once
+    F-RTO    after a time-out and the answer to its repair, something arrives that was sent before, and once
     Eifel    the first answer echoes a time before that of the first repair: it answers the original
     D-SACK   the peer reports that all that was sent again came twice
 
-RFC 5682 §3.1, RFC 3522 §3.2, RFC 3708. Chapter 20 of the book.
+F-RTO's steps are those of RFC 5682 §3.1. The first acknowledgement that moves on may be the repair's, and
+cover what the peer had behind the gap: it proves nothing. So new bytes follow it in place of repairs (2b),
+and the next acknowledgement decides: of what is newly there, all was sent before the time-out, and some not
+again (3b), or else the losses were real (3a). Without new bytes to send, repairs go on. Other than in the
+RFC, what SACK has told before the time-out still counts (RFC 8985 §6.3), and peers without SACK get no F-RTO
+(§2.1): NewReno does not keep what had been sent apart from what was sent again. RFC 5682, RFC 3522 §3.2, RFC
+3708. Chapter 20 of the book.
 """
 
 from __future__ import annotations
@@ -23,11 +29,10 @@ class Hindsight:
     def __init__(self) -> None:
         self.begin(None)
 
-    def begin(self, end: int | None, timed_out: int = 0) -> None:
-        """What was sent up to `end` belongs to an episode; of that, up to the transmission numbered
-        `timed_out`, a time-out took it for lost."""
+    def begin(self, end: int | None, step: int = 0) -> None:
+        """What was sent up to `end` belongs to an episode. `step` is F-RTO's: 2 after a time-out."""
         self._end = end
-        self._timed_out = timed_out
+        self.step = step
         self._repairs = 0  # sent again, and not reported to have come twice
         self._first: tuple[int, int] | None = None  # the first repair: what it began with, and when it left
         self._answered = False
@@ -40,15 +45,21 @@ class Hindsight:
     def shows(self, ack: Ack, newly: list[Sent]) -> bool:
         """Whether this acknowledgement, by which `newly` has arrived, shows that the episode was for
         nothing."""
-        if self._end is None:
+        end, late = self._end, False
+        if end is None:
             return False
-        late = any(not sent.retransmitted and sent.number <= self._timed_out for sent in newly)
-        if self._repairs and ack.tells_twice and seq_le(ack.blocks[0][1], self._end):
+        if self.step == 3 and (newly or ack.advanced or ack.duplicate):
+            self.step = 0
+            once = any(not sent.retransmitted for sent in newly)
+            late = once and all(seq_le(sent.end, end) for sent in newly)
+        elif self.step == 2 and ack.advanced:
+            self.step = 3 if ack.more and seq_lt(ack.number, end) else 0
+        if self._repairs and ack.tells_twice and seq_le(ack.blocks[0][1], end):
             self._repairs -= 1
             late = late or not self._repairs
         if self._first is not None and not self._answered and seq_lt(self._first[0], ack.number):
             self._answered = True
             late = late or (ack.echoed_at is not None and ack.echoed_at + TICK <= self._first[1])
         if late:
-            self._end = None
+            self.begin(None)
         return late

@@ -142,7 +142,8 @@ class Rack(Scoreboard):
         """Nothing was lost, but late or overtaken: what has not been sent again is under way, as before."""
         self.reordering_seen = self.reordering_seen or not self.after_timeout
         self.in_recovery = self.after_timeout = False
-        self._recover = None
+        self._recover = self._newest = None  # what passed for the repair's answer was another's
+        self._before_gap = self.outstanding
         for sent in self._sent:
             if sent.fate is LOST:
                 sent.fate = UNDER_WAY
@@ -155,9 +156,14 @@ class Rack(Scoreboard):
         return super()._send_again(seq, end, now)
 
     def on_timeout(self, now: int) -> LossEvent:
+        fresh = not (self.in_recovery or self.after_timeout)
         event = super().on_timeout(now)
-        self._hindsight.begin(self._recover, max((s.number for s in self._sent if s.fate is LOST), default=0))
+        if self._hindsight.step != 2:  # or else it is the same repair once more, and the same question
+            self._hindsight.begin(self._recover, 2 if fresh else 0)
         return event
+
+    def next_lost(self) -> tuple[int, int] | None:
+        return None if self._hindsight.step == 3 else super().next_lost()  # new bytes first
 
     def on_reordering_timeout(self, now: int) -> LossEvent | None:
         lost = self._detect(now)

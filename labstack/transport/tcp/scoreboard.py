@@ -68,6 +68,8 @@ class Ack:
     now: int
     cwnd_limited: bool
     """The congestion window, and not the program or the peer, held the sender back."""
+    more: bool
+    """A segment that was never sent is waiting, and the peer's window has room for it."""
     blocks: tuple[Block, ...]
     """What has arrived besides, as SACK names it."""
     echoed_at: int | None
