@@ -88,9 +88,9 @@ class Agreement:
             return rules.NO_TIMESTAMP
         return rules.OLD_TIMESTAMP if self.timestamps.is_old(options.timestamps[0]) else None
 
-    def learn(self, seq: int, options: Options) -> None:
-        """An acceptable segment has come with options: its time is the next to be echoed."""
-        if options.timestamps is not None and self.timestamps.on:
+    def learn(self, seq: int, options: Options | None) -> None:
+        """An acceptable segment has come: its time, if it has one, is the next to be echoed."""
+        if options is not None and options.timestamps is not None and self.timestamps.on:
             self.timestamps.learn(options.timestamps[0], seq)
 
     def read_ack(self, options: Options) -> Besides:

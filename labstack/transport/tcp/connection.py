@@ -84,6 +84,8 @@ class Connection:
         # Should the peer live after all, it hears that we have given up, as from Linux.
         self._keepalive = Keepalive(node, config, self._probe_peer, lambda: self.abort(errno.ETIMEDOUT),
             lambda: bool(self.flight.timers))  # fmt: skip
+        self._alarms = (self.handshake.alarm, *self._acknowledgement.alarms, self._last_wait,
+            self._keepalive.alarm)  # fmt: skip
 
     # --- what the program asks: RFC 9293 §3.10.1 to §3.10.6
     def open(self) -> None:
@@ -126,11 +128,6 @@ class Connection:
     def timers(self) -> list[Alarm]:
         """Those that are set."""
         return [*self.flight.timers, *(alarm for alarm in self._alarms if alarm.deadline is not None)]
-
-    @property
-    def _alarms(self) -> list[Alarm]:
-        """Those of this file's, and the handshake's and keepalive's."""
-        return [self.handshake.alarm, *self._acknowledgement.alarms, self._last_wait, self._keepalive.alarm]
 
     @property
     def iss(self) -> int:
@@ -254,8 +251,7 @@ class Connection:
             self._on_untimely(header, size, untimely)
             return
         if size and ecn != CE and self._is_next(header, flags):
-            if options is not None:
-                self.agreed.learn(header.seq, options)
+            self.agreed.learn(header.seq, options)
             self._process_text(header.seq, data, False)
             return
         # First, check the sequence number; second, check the RST bit: for a reset, `closing` does both.
@@ -265,8 +261,7 @@ class Connection:
         if not self._acceptable(header.seq, size + (flags & FIN) + (flags >> 1 & 1)):
             self._not_acceptable(header, data)
             return
-        if options is not None:
-            self.agreed.learn(header.seq, options)
+        self.agreed.learn(header.seq, options)
         if self.ecn.agreed:
             self.ecn.heard(ecn, flags, size)
         # Third, security: there is none. Fourth, check the SYN bit (RFC 5961 §4).
@@ -475,7 +470,7 @@ class Connection:
     def _established(self, seq: int, window: int) -> None:
         """The handshake is through: from now on bytes flow."""
         self.handshake.finish()
-        self.flight.start(self.iss, self.mss, self.handshake.syn_lost, self.agreed.sack)
+        self.flight.start(self.iss, self.mss, self.handshake.syns > 1, self.agreed.sack)
         self.flight.sender.acknowledge(seq, seq_add(self.iss, 1), window)
         self._max_window = window
         self._keepalive.start()

@@ -82,9 +82,7 @@ class Ecn:
             self._reduced, self._until = True, snd_nxt
 
     def for_data(self) -> tuple[int, int]:
-        """TCP's flags, and the IP header's code point, for a segment of new data."""
-        if not self.agreed:
-            return 0, 0
+        """TCP's flags, and the IP header's code point, for a segment of new data, once ECN is agreed on."""
         flags = CWR if self._reduced else 0
         self._reduced = False
         return flags, ECT_0

@@ -152,7 +152,7 @@ class Flight:
         if acked or same or besides[0]:
             now, same = self.node.clock.now, same and window == before
             more = min(sender.unsent, sender.snd_wnd - recovery.outstanding + acked) >= self.mss
-            self._on_ack(Ack(ack, acked, same, now, self._cwnd_limited, more, *besides))
+            self._on_ack(Ack(ack, acked, same, now, self._cwnd_limited, *besides, more))
         elif not before and sender.snd_wnd and recovery.outstanding:
             # The window was shut and is open again: what probed it was not kept by the peer.
             recovery.on_timeout(self.node.clock.now)
@@ -181,7 +181,7 @@ class Flight:
         if loss is not None or (sample is not None and sample.lost):
             # The first one goes out at once, whatever the window says (RFC 5681 §3.2, step 2).
             self._retransmit(recovery.reason)
-        if self._tlp.under_way and self._tlp.on_ack(ack) and not recovery.in_recovery:
+        if self._tlp.on_ack(ack) and not recovery.in_recovery:
             # The probe was the repair of the only loss: for the network it is one like any other.
             self.node.note(rules.PROBE_REPAIRED, **self._names)
             self.congestion.on_loss(LossEvent(now, self.mss, recovery.in_flight + self.mss))
@@ -223,8 +223,7 @@ class Flight:
             if deadline < (self._retransmission.deadline or deadline):
                 self._probe.set(deadline)
                 return
-        if self._probe.deadline is not None:
-            self._probe.stop()
+        self._probe.stop()
 
     def heed_marks(self, flags: int, ack: int) -> None:
         """An acknowledgement may say that the network marked what was sent: cut the window, as for a loss,

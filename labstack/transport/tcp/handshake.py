@@ -39,12 +39,7 @@ class Handshake:
         self._ecn = ecn
         self._give_up = give_up
         self._flags = SYN
-        self._syns = self._sent_at = 0
-
-    @property
-    def syn_lost(self) -> bool:
-        """A SYN had to be sent again."""
-        return self._syns > 1
+        self.syns = self._sent_at = 0  # how many SYNs have left, and when the last did
 
     def look_at_the_way(self) -> int:
         """Find out how large a payload the peer may send. What the device takes in one piece, in bytes, is
@@ -65,25 +60,25 @@ class Handshake:
     def answer(self, why: Rule) -> None:
         """Send SYN and ACK, for the peer's SYN has come."""
         self._flags = SYN | ACK
-        self._syns = 0
+        self.syns = 0
         self.send_syn(why)
 
     def send_syn(self, why: Rule) -> None:
         """Send the SYN, for the first time or again; with the peer's SYN seen, it acknowledges that."""
-        self._syns += 1
+        self.syns += 1
         self._sent_at = self._node.clock.now
         self.alarm.set(self._node.clock.now + self._rtt.rto)
         answers = bool(self._flags & ACK)
         ack = self._receiver.rcv_nxt if answers else 0
         window = min(self._receiver.offer(), MAX_FIELD)
         options = self._agreed.for_syn(answers, ack)
-        flags = self._flags | self._ecn.for_syn(answers, self._syns > 1)
+        flags = self._flags | self._ecn.for_syn(answers, self.syns > 1)
         self._transmitter.send(flags, self.iss, ack, window, why, b"", options)
 
     def finish(self) -> None:
         """It is answered: the first round-trip time is known, if the SYN was sent once (RFC 6298 §2.2)."""
         self.alarm.stop()
-        if self._syns == 1:
+        if self.syns == 1:
             self._rtt.sample(self._node.clock.now - self._sent_at)
 
     def end_by(self, kind: Trouble, seq: int) -> int:
@@ -92,7 +87,7 @@ class Handshake:
         return ERRNO[kind] if seq == self.iss and kind not in PASSING | {Trouble.TOO_BIG} else 0
 
     def _on_timeout(self) -> None:
-        if self._syns > self._config.syn_retries:
+        if self.syns > self._config.syn_retries:
             self._give_up()
             return
         self._rtt.back_off()

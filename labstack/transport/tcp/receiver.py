@@ -86,10 +86,7 @@ class Receiver(Protocol):
 def scale_for(buffer: int) -> int:
     """The window shift to offer for a receive buffer of so many bytes: the smallest with which the field can
     say it all, except that 65,536 counts as 65,535 (RFC 7323 §2.3)."""
-    shift = 0
-    while buffer > (MAX_FIELD + 1) << shift and shift < MAX_SHIFT:
-        shift += 1
-    return shift
+    return min(max((buffer - 1).bit_length() - 16, 0), MAX_SHIFT)
 
 
 class Reassembly:

@@ -68,12 +68,12 @@ class Ack:
     now: int
     cwnd_limited: bool
     """The congestion window, and not the program or the peer, held the sender back."""
-    more: bool
-    """A segment that was never sent is waiting, and the peer's window has room for it."""
     blocks: tuple[Block, ...]
     """What has arrived besides, as SACK names it."""
     echoed_at: int | None
     """When the segment was sent whose timestamp it echoes, if it has one."""
+    more: bool = False
+    """A segment that was never sent is waiting, and the peer's window has room for it."""
 
     @property
     def tells_twice(self) -> bool:

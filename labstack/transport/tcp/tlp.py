@@ -23,10 +23,6 @@ class TailLossProbe:
         self._end: int | None = None  # TLP.end_seq
         self._again = False
 
-    @property
-    def under_way(self) -> bool:
-        return self._end is not None
-
     def may_ask(self, recovery: Recovery) -> bool:
         """Nothing is known to be missing, and no probe is under way: only then (§7.2)."""
         if self._end is not None or not recovery.selective or not self._config.tail_loss_probe:
