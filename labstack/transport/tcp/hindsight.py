@@ -7,13 +7,12 @@ loss; whoever learns it first gives the cut back:
     Eifel    the first answer echoes a time before that of the first repair: it answers the original
     D-SACK   the peer reports that all that was sent again came twice
 
-F-RTO's steps are those of RFC 5682 §3.1. The first acknowledgement that moves on may be the repair's, and
-cover what the peer had behind the gap: it proves nothing. So new bytes follow it in place of repairs (2b),
-and the next acknowledgement decides: of what is newly there, all was sent before the time-out, and some not
-again (3b), or else the losses were real (3a). Without new bytes to send, repairs go on. Other than in the
-RFC, what SACK has told before the time-out still counts (RFC 8985 §6.3), and peers without SACK get no F-RTO
-(§2.1): NewReno does not keep what had been sent apart from what was sent again. RFC 5682, RFC 3522 §3.2, RFC
-3708. Chapter 20 of the book.
+F-RTO goes by RFC 5682 §3.1: the first acknowledgement that moves on proves nothing, for it may answer the
+repair, and cover what the peer had behind the gap. So new bytes follow it, in place of more repairs (2b), and
+the next one decides: was all that it brings sent before the time-out, and some of it once (3b)? Without new
+bytes to send, repairs go on. In two things this differs. What SACK told before the time-out still counts, as
+RFC 6675 §5.1 would have it; from a peer without SACK a time-out is believed (§2.1 is not done): there are few
+of those, and NewReno is to stay short. RFC 3522 §3.2 and RFC 3708 are the other two. Chapter 20 of the book.
 """
 
 from __future__ import annotations
