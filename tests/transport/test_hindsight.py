@@ -235,8 +235,8 @@ def test_a_loss_is_none_the_less_one_when_the_others_are_late():
 
 @pytest.mark.parametrize("size, window", [(10, 65535), (30, 8000)], ids=["all written", "no room"])
 def test_without_new_bytes_repairs_go_on(size, window):
-    """Step 2b, where there is nothing to send, or no room for it. The answers say nothing then; but the peer's
-    word that all that was sent again came twice does in the end (RFC 3708)."""
+    """Step 2b, where there is nothing to send, or no room for it. The answers say nothing then; in the end
+    the peer's word does, that all that was sent again came twice (RFC 3708)."""
     flight = Flight(size)
     flight.window = window
     assert flight.hears(2) == [3, 4]
