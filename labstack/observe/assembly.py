@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 
 from labstack.core.addresses import IPAddress
 from labstack.core.events import Event, Value
@@ -33,8 +34,6 @@ class Assembly:
         self.flows: dict[Flow, None] = {}
         self.read = 0
         """How many events were taken."""
-        self.index: dict[int, int] = {}
-        """The place of each event among all, by its number."""
         self._complete: tuple[int, list[Packet]] = (0, [])
         self._devices = devices
         self._ends = ends
@@ -60,14 +59,12 @@ class Assembly:
 
     def catch_up(self, events: list[Event]) -> None:
         """Take the events that are new. What is not about a frame is passed over."""
-        index, takers = self.index, self._takers
-        for at in range(self.read, len(events)):
-            event = events[at]
-            index[event.number] = at
+        takers, heard = self._takers, len(events)
+        for event in islice(events, self.read, heard):
             take = takers.get(event.rule.name)
             if take is not None:
                 take(event)
-        self.read = len(events)
+        self.read = heard
 
     def complete(self) -> list[Packet]:
         """All packets, in the order in which they were sent, with the machine at the other end filled in."""
@@ -124,7 +121,7 @@ class Assembly:
             self._place(packet)
         packet.receiver, packet.arrived, packet.fate = event.host, event.time, ARRIVED
         packet.arrival = event.number
-        if frame != packet.frame.ljust(MIN_FRAME, b"\0") and frame != packet.frame:
+        if frame != packet.frame and frame != packet.frame.ljust(MIN_FRAME, b"\0"):
             packet.changed = frame
 
     def _of(self, event: Event) -> Packet | None:

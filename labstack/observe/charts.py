@@ -10,6 +10,7 @@ import io
 from contextlib import AbstractContextManager
 from copy import copy
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -239,9 +240,7 @@ def stairs(packets: list[tuple[int, Packet]], origin: int) -> list[tuple[float, 
     steps: list[tuple[float, int]] = []
     seen: list[tuple[int, int]] = []
     total, base = 0, None
-    for time, packet in sorted(
-        ((t, p) for t, p in packets if t is not None), key=lambda pair: (pair[0], pair[1].number)
-    ):
+    for time, packet in sorted([(t, p) for t, p in packets if t is not None], key=itemgetter(0)):
         tcp = packet.tcp
         if tcp is None:
             total += packet.payload_length

@@ -12,6 +12,7 @@ while they travel.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -159,15 +160,17 @@ class Trace:
 
     def event(self, number: int) -> Event | None:
         """The event with that number, if it was heard."""
-        self._catch_up()
-        at = self._assembly.index.get(number)
-        return None if at is None else self.events[at]
+        at = self._place_of(number)
+        return self.events[at] if at < len(self.events) and self.events[at].number == number else None
 
     def before(self, event: Event) -> Iterator[Event]:
         """The events heard before `event`, newest first."""
-        self._catch_up()
-        for at in range(self._assembly.index[event.number] - 1, -1, -1):
+        for at in range(self._place_of(event.number) - 1, -1, -1):
             yield self.events[at]
+
+    def _place_of(self, number: int) -> int:
+        """Events are heard in the order of their numbers: where this one stands, or would stand."""
+        return bisect_left(self.events, number, key=lambda event: event.number)
 
     def find(self, event: Event) -> Packet | None:
         """The packet that a `device.sent` or `device.received` event is about, if it is shown."""
