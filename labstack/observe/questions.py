@@ -250,7 +250,8 @@ class Explore(Question):
 
     def widget(self) -> Any:
         w = widgets()
-        style = {"description_width": f"{0.6 * max(map(len, self.arguments)):.1f}em"}  # letters differ
+        names = max(look.width_of(name, 14) for name in self.arguments)
+        style = {"description_width": f"{names + 12:.0f}px"}
         movers = {
             name: w.IntSlider(
                 value=range_[2],
