@@ -1,5 +1,6 @@
 """Proportional rate reduction (RFC 9937): half of the window, and no silence on the way there."""
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -9,12 +10,13 @@ from labstack.transport.tcp.prr import ProportionalRate
 from tests.scene import MS, Tape, connected, pair, pattern, read_all
 
 MSS = 1460
+AGAIN = ("tcp.fast_retransmit", "tcp.sent_later_arrived")
 
 
 def test_of_what_arrives_half_is_sent():
     """Twenty segments under way, one lost, a window of ten to come: every second acknowledgement lets a
     segment out (RFC 9937 §7, the first example)."""
-    reducing, in_flight, out = ProportionalRate(20 * MSS, 10 * MSS), 19, []
+    reducing, in_flight, out = ProportionalRate(20 * MSS, 10 * MSS, 20 * MSS), 19, []
     for _ in range(19):  # nineteen segments behind the lost one arrive
         in_flight -= 1
         reducing.on_ack(MSS, in_flight * MSS, False, MSS)
@@ -31,7 +33,7 @@ def test_of_what_arrives_half_is_sent():
 def test_when_too_much_is_lost_as_much_is_sent_as_arrives():
     """Fifteen of twenty lost: four are under way, far below the new window. Each that arrives lets one out,
     and one more where the acknowledgement moves on and shows no new loss (SafeACK): slow start."""
-    reducing = ProportionalRate(20 * MSS, 10 * MSS)
+    reducing = ProportionalRate(20 * MSS, 10 * MSS, 5 * MSS)
     reducing.on_ack(MSS, 4 * MSS, False, MSS)
     assert reducing.cwnd == 5 * MSS
     reducing.sent(MSS)
@@ -39,6 +41,36 @@ def test_when_too_much_is_lost_as_much_is_sent_as_arrives():
     assert reducing.cwnd == 6 * MSS
     reducing.on_ack(30 * MSS, 4 * MSS, True, MSS)
     assert reducing.cwnd == 10 * MSS, "never beyond the new window"
+
+
+@pytest.mark.parametrize(
+    ("lost", "repairs"),
+    [
+        (range(1, 16), [1]),  # the first repair, and no more before an answer comes
+        ((7, 10, 11, 14, 17, 19, 21, 22, 23, 24, 26, 30), [1, 0]),  # later all that arrived was paid out
+    ],
+)
+def test_what_a_timer_finds_to_be_lost_does_not_go_again_at_once(lost, repairs):
+    """Segments have overtaken others here, so the reordering timer decides. With it nothing arrives, however
+    much room the losses make."""
+    with Network(seed=1) as net:
+        a, b, line = pair(net, wire={"delay": "20 ms", "rate": "50 Mbit/s"})
+        a.ping("b")
+        s, t = connected(net, a, b)
+        reader = b.spawn(read_all, t)
+        line.delay(data_segment(3), by="500 us")
+        for size in (10, 20, 30):
+            if size == 30:
+                for number in lost:
+                    line.drop(data_segment(number))
+                tape = Tape(net)
+            s.sendall(pattern(size * MSS))
+            net.sleep("500 ms")
+        s.close()
+        assert len(reader.join()) == 60 * MSS
+    times = Counter(event.time for name in AGAIN for event in tape.named(name, a))
+    assert [times[event.time] for event in tape.named("tcp.reordering_timeout", a)] == repairs
+    assert times.total() == len(lost) and a.counters["tcp.retransmission_timeout"] == 0
 
 
 @pytest.mark.feature(

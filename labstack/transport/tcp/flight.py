@@ -202,7 +202,8 @@ class Flight:
         self.node.counters.add(rules.FAST_RETRANSMIT.name)
         # Who paces is smooth already; duplicates without SACK do not say how much has arrived.
         reduces = self.recovery.selective and not congestion.pacing_rate
-        self._reducing = ProportionalRate(loss.in_flight, congestion.cwnd) if reduces else None
+        cwnd = self.recovery.in_flight + self.mss
+        self._reducing = ProportionalRate(loss.in_flight, congestion.cwnd, cwnd) if reduces else None
 
     @property
     def cwnd(self) -> int:
@@ -359,6 +360,8 @@ class Flight:
         if loss is not None:
             self._begin_recovery(loss)
             self._retransmit(self.recovery.reason)
+        elif self._reducing is not None:
+            self._reducing.on_ack(0, self.recovery.in_flight, False, self.mss)  # nothing has arrived
         self.output(rules.DATA)
 
     def _on_probe_timeout(self) -> None:

@@ -43,11 +43,8 @@ def find_socket(connections: Mapping[FourTuple, Connection], listeners: Mapping[
         segment: FourTuple) -> Connection | Listener | None:  # fmt: skip
     """Which socket is a segment for, that goes to an own address and port and comes from a peer's? A
     connection knows all four of them, a listener only the first two; None is nobody (RFC 9293 §3.10.7)."""
-    connection = connections.get(segment)
-    if connection is not None:
-        return connection
     own, port, _, _ = segment
-    return listeners.get((own, port)) or listeners.get((ANY, port))
+    return connections.get(segment) or listeners.get((own, port)) or listeners.get((ANY, port))
 
 
 Find = Callable[

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 
 class ProportionalRate:
-    """One recovery, from `flight_size` bytes down to `target`. `cwnd` is what may be under way now."""
+    """One recovery, from `flight_size` bytes down to `target`. `cwnd` is what may be under way now: until an
+    acknowledgement comes, the first repair and no more."""
 
-    def __init__(self, flight_size: int, target: int) -> None:
-        self.cwnd = target
+    def __init__(self, flight_size: int, target: int, cwnd: int) -> None:
+        self.cwnd = cwnd
         self._flight_size = flight_size
         self._target = target
         self._delivered = self._out = 0
