@@ -280,6 +280,8 @@ class IPv4:
                 way = interface, self._arps[interface.name], dst
                 if loop and (dst, interface.name) in self.groups:
                     self._loop(packet + header + bytes(payload), segment_size)
+                if not ttl:
+                    return  # for members on this host alone: no datagram leaves with 0 (RFC 1122 §3.2.1.7)
             to_all = dst in self._broadcasts
             if to_all and not broadcast:
                 raise OSError(

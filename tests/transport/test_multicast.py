@@ -82,6 +82,11 @@ def test_ttl_and_loop():
         s.sendto(b"two", (GROUP, 9))
         net.run()
         assert waiting(mine) == [b"one"] and waiting(theirs) == [b"one", b"two"]
+        s.setsockopt(IP, socket.IP_MULTICAST_LOOP, 1)
+        s.setsockopt(IP, socket.IP_MULTICAST_TTL, 0)
+        s.sendto(b"not beyond this host", (GROUP, 9))
+        net.run()
+        assert waiting(mine) == [b"not beyond this host"] and waiting(theirs) == []
         assert [shot.ip.ttl for shot in tape.sent(a) if shot.ip] == [1, 33]
         with pytest.raises(OSError) as caught:
             s.setsockopt(IP, socket.IP_MULTICAST_TTL, 256)
