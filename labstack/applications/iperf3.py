@@ -88,6 +88,8 @@ class _Server:
     def __init__(self, host: server.Host) -> None:
         self.host = host
         self.test: _Test | None = None
+        self.control: Socket
+        """The first connection of the last test."""
 
     def talk(self, connection: Socket) -> None:
         cookie = _receive(connection, COOKIE)
@@ -95,13 +97,17 @@ class _Server:
             free = self.test is None
             test = self.test = self.test or _Test(self.host, cookie)
         if free:
+            self.control = connection
             try:
                 self._conduct(connection, test)
             finally:
                 test.enter(OVER)
                 self.test = None
         elif cookie == test.cookie and test.join(connection):
-            test.move(connection)
+            try:
+                test.move(connection)
+            except OSError:
+                self.control.shutdown(posix.SHUT_RD)  # the client has vanished: nobody will say TEST_END
         else:
             _say(connection, ACCESS_DENIED)
 

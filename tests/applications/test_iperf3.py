@@ -139,13 +139,15 @@ def test_a_client_that_talks_nonsense_costs_nobody_else_anything(a: Host, said: 
     assert iperf3.measure(a, SERVER, 1).rate > 0
 
 
-def test_a_client_that_vanishes_is_given_up(net: Network, a: Host) -> None:
+@pytest.mark.parametrize("amount", [{"seconds": 5}, {"size": 10**9}], ids=str)
+def test_a_client_that_vanishes_is_given_up(net: Network, a: Host, amount: dict[str, int]) -> None:
+    """Also one that has not said for how long it would send."""
     c = net.host("c", "10.0.1.1/24")
     c.route("0.0.0.0/0", via="10.0.1.2")
     b = net.hosts["b"]
     b.interface("eth1", "10.0.1.2/24")
     net.wire(c, b["eth1"], rate="10 Mbit/s", delay="5 ms")
-    c.spawn(iperf3.measure, c, ("10.0.1.2", iperf3.PORT), 5)
+    c.spawn(lambda: iperf3.measure(c, ("10.0.1.2", iperf3.PORT), **amount))  # type: ignore[arg-type]
     c.sleep(1)
     c.close()
     with pytest.raises(ConnectionError, match="busy"):
