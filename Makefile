@@ -18,6 +18,7 @@ LAB_FLAGS ?=
 ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 TEST_FLAGS ?=
 NOTEBOOKS ?=
+SIDE_BY_SIDE := tests/labs tests/book tests/programs tests/scenarios tests/transport
 
 .PHONY: help
 help: ## what can be made
@@ -37,8 +38,8 @@ test: lint ## style, types, all tests and every output in the book (minutes)
 .PHONY: check
 check: .venv/ready ## the long tests: containers, browsers, fresh clones
 	@# What is simulated, and each of the labs' answers, stands by itself: nothing there disturbs another.
-	$(PY) -m pytest -m check -n 2 tests/labs tests/transport tests/programs $(TEST_FLAGS)
-	$(PY) -m pytest -m check tests --ignore=tests/labs --ignore=tests/transport --ignore=tests/programs $(TEST_FLAGS)
+	$(PY) -m pytest -m check -n 2 $(SIDE_BY_SIDE) $(TEST_FLAGS)
+	$(PY) -m pytest -m check tests $(SIDE_BY_SIDE:%=--ignore=%) $(TEST_FLAGS)
 
 .PHONY: lint
 lint: .venv/ready ## style and types only
