@@ -97,8 +97,9 @@ def test_no_silence_after_a_cut(congestion, left):
     before = max(event.fields["in_flight"] for event in tape.named("tcp.window", a) if event.time < begin)
     assert window == round(left * before)
     sent = [event.time for event in tape.named("tcp.data", a) if begin <= event.time < end]
-    # Acknowledgements come a frame's time apart, for a segment each, and the share of them that the new window
-    # is lets one out: every second, or two of three; a third is waited for where odd bytes add up, once.
+    # Acknowledgements come a frame's time apart, for a segment each, and the share of them that the new
+    # window is lets one out: every second, or two of three; once a third is waited for, where odd bytes add
+    # up.
     frame = 1538 * 8 * SECOND // 2_000_000
     gaps = [(later - earlier) // frame for earlier, later in pairwise(sent)]
     assert max(gaps) == 3 and gaps.count(3) == 1
