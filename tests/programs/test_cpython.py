@@ -50,6 +50,7 @@ EXPLAINED = {
 
 pytestmark = [
     pytest.mark.check,
+    pytest.mark.xdist_group("CPython's own tests"),  # they run once, for all that is asked of them
     pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the table is of Python 3.11's tests"),
     pytest.mark.skipif(
         importlib.util.find_spec("test.test_socket") is None,
