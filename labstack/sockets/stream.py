@@ -133,7 +133,7 @@ class StreamSocket(Socket):
             case "SO_RCVBUF":
                 self._configure(receive_buffer=max(value, 1), auto_tuning=False)
             case "SO_SNDBUF":
-                self._configure(send_buffer=max(value, 1))
+                self._configure(send_buffer=max(value, 1), send_tuning=False)
             case "TCP_MAXSEG":
                 self._config = replace(self._config, mss=value)
             case "TCP_NODELAY":
@@ -402,7 +402,7 @@ class StreamSocket(Socket):
         """MSG_WAITALL. Where it only looks, it cannot see more than the buffer holds. Woken for half a buffer
         at a time, so that the peer's window does not shut meanwhile."""
         if flags & MSG_PEEK:
-            whole = min(size, self._config.receive_buffer)
+            whole = min(size, self._receiving().receiver.limit)
             return self._take(lambda connection: connection.read(size, True), b"", flags, whole)
         pieces: list[bytes] = []
         missing = size
@@ -411,7 +411,7 @@ class StreamSocket(Socket):
             if pieces and connection.error and not connection.receiver.available:
                 break  # the next call hears of it
             rest = missing
-            enough = max(min(rest, connection.config.receive_buffer // 2), 1)
+            enough = max(min(rest, connection.receiver.limit // 2), 1)
             connection.low_water = enough
             try:
                 piece = self._take(lambda connection: connection.read(rest, False), b"", flags, enough)  # noqa: B023

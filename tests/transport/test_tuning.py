@@ -1,4 +1,4 @@
-"""Receive buffers: fixed, or growing with what the path and the program need."""
+"""Buffers: fixed, or growing with what the path and the program need."""
 
 import socket
 
@@ -99,6 +99,98 @@ def test_who_sets_the_buffer_keeps_it():
         s, t = connected(net, a, b)
         t.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
         assert download(b, s, t, 5_000_000) == 100_000
+
+
+# --- the send buffer ----------------------------------------------------------------------------------------
+
+
+def send(config, size=4_000_000):
+    """The rate at which `a` sends over the long path, in Mbit/s, and its buffer in the end."""
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire=LONG, a={"tcp": config})
+        s, t = connected(net, a, b)
+        began, sender = net.simulator.now, s._connection.flight.sender
+        download(b, s, t, size)
+        return size * 8e3 / (net.simulator.now - began), sender.limit
+
+
+@pytest.mark.feature("TCP", "A send buffer follows the congestion window (auto-tuning)")
+def test_a_send_buffer_grows_to_what_the_path_holds():
+    """What is not acknowledged has to be kept: 65,536 bytes of it a round trip are a tenth of this path."""
+    fixed, small = send(TcpConfig(send_buffer=65536))
+    large, _ = send(TcpConfig())
+    tuned, limit = send(TcpConfig(send_tuning=True))
+    assert fixed < 65536 * 8 / 0.05 / 1e6 and small == 65536
+    assert tuned > 0.99 * large > 5 * fixed
+    assert 2 * 500_000 < limit <= 1 << 20
+    assert send(TcpConfig(send_tuning=True, send_buffer=200_000))[1] == 200_000
+
+
+def test_a_program_with_little_to_send_gets_no_larger_buffer():
+    assert send(TcpConfig(send_tuning=True), 20_000)[1] == 65536
+
+
+def test_who_is_tuned_by_name_and_who_is_not():
+    assert TcpConfig.linux().send_tuning and not TcpConfig.rfc().send_tuning
+    with Network(seed=1) as net:
+        linux, rfc, _ = pair(net, a={"tcp": TcpConfig.linux()})
+        s, t = connected(net, linux, rfc)
+        assert [end._connection.flight.sender.limit for end in (s, t)] == [65536, 1 << 20]
+
+
+@pytest.mark.feature("TCP", "All tuned send buffers of a host together keep 1 MiB at most")
+def test_send_buffers_share_what_there_is():
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire=LONG, a={"tcp": TcpConfig(send_tuning=True)})
+        ends = [connected(net, a, b, 80 + k) for k in range(8)]
+        readers = [b.spawn(read_all, t) for _, t in ends]
+        writers = [a.spawn(s.sendall, bytes(500_000)) for s, _ in ends]
+        largest = 0
+        while not all(writer.done for writer in writers):
+            net.sleep(0.01)
+            largest = max(largest, sum(s._connection.flight.sender.limit for s, _ in ends))
+        assert 900_000 < largest <= 1 << 20
+        for s, _ in ends:
+            s.close()
+        assert all(len(reader.join()) == 500_000 for reader in readers)
+        for _, t in ends:
+            t.close()
+        net.sleep(1)
+        # They wait for old segments, and gave back what they had: there is room for another.
+        assert len(a.tcp.connections) == 8
+        s, t = connected(net, a, b, 90)
+        sender = s._connection.flight.sender
+        download(b, s, t, 2_000_000)
+        assert sender.limit > 900_000
+
+
+def test_who_sets_the_send_buffer_keeps_it():
+    """SO_SNDBUF ends that tuning and not the other one, SO_RCVBUF the other; SO_KEEPALIVE ends neither."""
+    limits = []
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF, socket.SO_KEEPALIVE):
+        with Network(seed=1) as net:
+            a, b, _ = pair(net, wire=LONG, a={"tcp": TcpConfig(auto_tuning=True, send_tuning=True)})
+            s, t = connected(net, a, b)
+            s.setsockopt(socket.SOL_SOCKET, option, 100_000)
+            halves = s._connection.flight.sender, s._connection.receiver
+            download(b, s, t, 2_000_000)
+            limits.append([half.limit for half in halves])
+    assert [limits[0][0], limits[1][1]] == [100_000, 100_000]
+    assert [limits[0][1], limits[2][1]] == [65536, 65536] and min(limits[1][0], limits[2][0]) > 500_000
+
+
+def test_waiting_for_more_than_a_tuned_buffer_holds():
+    """MSG_WAITALL is woken for half of what the buffer holds now, and so it grows; a look sees no more."""
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})
+        s, t = connected(net, a, b)
+        writer = a.spawn(s.sendall, pattern(1_000_000))
+        assert t.recv(1_000_000, socket.MSG_PEEK | socket.MSG_WAITALL) == pattern(65536)
+        assert t.recv(1_000_000, socket.MSG_WAITALL) == pattern(1_000_000)
+        writer.join()
+
+
+# --- the window's scale -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scaling", [True, False])

@@ -44,9 +44,13 @@ class TcpConfig:
     auto_tuning: bool = False
     """Begin with a receive buffer of `first_buffer` and let it grow as the program reads, up to
     `receive_buffer`; a socket's SO_RCVBUF ends that. See `tuning`."""
+    send_tuning: bool = False
+    """The same of the send buffer: it follows the congestion window, up to `send_buffer`; SO_SNDBUF ends
+    that."""
     first_buffer: int = 1 << 16
     max_tuned: int = 1 << 20
-    """What the connections of a host whose buffers are tuned offer together."""
+    """What the connections of a host whose buffers are tuned offer together, and what they may keep to send
+    together."""
     syn_cookies: bool = False
     """When half-open connections fill the backlog, answer SYNs without keeping anything (RFC 4987 §3.6)."""
     syn_retries: int = 6
@@ -120,5 +124,5 @@ class TcpConfig:
         """The constants of Linux 6: it waits less for acknowledgements, retransmits sooner, uses timestamps,
         and takes CUBIC."""
         linux = cls(congestion="cubic", syn_cookies=True, min_rto=200 * MILLISECOND, max_rto=120 * SECOND,
-            delayed_ack=40 * MILLISECOND, timestamps=True, auto_tuning=True)  # fmt: skip
+            delayed_ack=40 * MILLISECOND, timestamps=True, auto_tuning=True, send_tuning=True)  # fmt: skip
         return replace(linux, **changes)

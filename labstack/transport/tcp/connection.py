@@ -32,7 +32,7 @@ from labstack.transport.tcp.receiver import MAX_FIELD, Acknowledge
 from labstack.transport.tcp.sender import Segment
 from labstack.transport.tcp.states import CLOSING, TRANSITIONS, Input, Reset, State
 from labstack.transport.tcp.transmitter import Transmitter
-from labstack.transport.tcp.tuning import Pool, Tuning
+from labstack.transport.tcp.tuning import Pool, ReceiveTuning
 from labstack.transport.tcp.urgent import Urgent
 
 AFTER_RESET = {State.SYN_RECEIVED: errno.ECONNREFUSED, State.CLOSE_WAIT: errno.EPIPE} | dict.fromkeys(
@@ -49,8 +49,8 @@ class Connection:
     """
 
     def __init__(self, node: Node, network: NetworkLayer, local: tuple[IPAddress, int],
-            peer: tuple[IPAddress, int], config: TcpConfig, parts: Parts, pool: Pool, iss: int,
-            clock_offset: int, changed: Callable[[Connection], None]) -> None:  # fmt: skip
+            peer: tuple[IPAddress, int], config: TcpConfig, parts: Parts, pools: tuple[Pool, Pool],
+            iss: int, clock_offset: int, changed: Callable[[Connection], None]) -> None:  # fmt: skip
         self.node = node
         self.local = local
         self.peer = peer
@@ -70,8 +70,9 @@ class Connection:
         self._closing = parts.closing(config)
         self.names = self.transmitter.names
         self.ecn = Ecn(node, self.names, config)
-        self.flight = Flight(node, self.names, config, parts, self.ecn, self._send_segment, self._time_out)
-        self._tuning = Tuning(node.clock, config, self.receiver, self.flight.rtt, pool)
+        self.flight = Flight(node, self.names, config, parts, self.ecn, pools[1], self._send_segment,
+            self._time_out)  # fmt: skip
+        self._tuning = ReceiveTuning(node.clock, config, self.receiver, self.flight.rtt, pools[0])
         self._changed = changed
         self.agreed = Agreement(config, node.clock, clock_offset)
         """The options: what both ends have offered."""
@@ -115,8 +116,7 @@ class Connection:
 
     def configure(self, config: TcpConfig) -> None:
         """The program changes constants of a connection that is there: Nagle, keepalive, buffers and more."""
-        self.config = self._acknowledgement.config = self.transmitter.config = config
-        self._keepalive.config = config
+        self.config = self._acknowledgement.config = self.transmitter.config = self._keepalive.config = config
         self.flight.configure(config)
         if not config.auto_tuning:
             self._tuning.stop()
@@ -157,7 +157,7 @@ class Connection:
         that is woken for every few bytes gets nothing else done."""
         if self.opening:
             return False
-        return self.flight.sender.free * 3 >= self.config.send_buffer or not self.state.can_send
+        return self.flight.sender.free * 3 >= self.flight.sender.limit or not self.state.can_send
 
     def read(self, size: int, peek: bool = False) -> bytes:
         """Up to `size` bytes that have arrived in order; b"" when there are none (see `can_read`)."""

@@ -37,6 +37,7 @@ from labstack.transport.tcp.scoreboard import Ack
 from labstack.transport.tcp.sender import Segment, Sender
 from labstack.transport.tcp.states import Closing
 from labstack.transport.tcp.tlp import TailLossProbe
+from labstack.transport.tcp.tuning import Pool, Tuning
 
 SendSegment = Callable[[Segment, Rule, bool], None]
 """Send a segment, new (True) or not, with what the connection has to say beside it: ACK and window."""
@@ -58,10 +59,11 @@ class Flight:
     """The bytes of one connection that are under way. `give_up` is called when the peer answers no more."""
 
     def __init__(self, node: Node, names: dict[str, str], config: TcpConfig, parts: Parts, ecn: Ecn,
-            send: SendSegment, give_up: Callable[[], None]) -> None:  # fmt: skip
+            pool: Pool, send: SendSegment, give_up: Callable[[], None]) -> None:  # fmt: skip
         self.node = node
         self.config = config
         self.sender = parts.sender(config)
+        self._tuning = Tuning(config.send_tuning, self.sender, config.first_buffer, config.send_buffer, pool)
         self.rtt = parts.rtt(config)
         self.recovery: Recovery
         self.congestion: CongestionControl
@@ -81,9 +83,8 @@ class Flight:
         """How often the oldest segment, or the probe, has been sent again without an answer."""
         self._unanswered_since = 0
         self._reducing: ProportionalRate | None = None
-        self._urgent = False
+        self._urgent = self._cwnd_limited = False
         self._undoable = False  # the last cut was the only one in its episode
-        self._cwnd_limited = False
         self.app_limited = False
         """The program has no more to send, and nothing else holds the sender back."""
         self._phase = ""
@@ -115,7 +116,10 @@ class Flight:
     def configure(self, config: TcpConfig) -> None:
         """The program changes constants of a connection that is there."""
         before, self.config = self.config, config
-        self.sender.nagle, self.sender.limit = config.nagle, config.send_buffer
+        self.sender.nagle = config.nagle
+        if not config.send_tuning:
+            self._tuning.stop()
+            self.sender.limit = config.send_buffer
         if self.open and config.congestion != before.congestion:
             self.use(config.congestion)
 
@@ -133,6 +137,7 @@ class Flight:
     def stop(self) -> None:
         """The connection is over: no timer is left."""
         self.open = False
+        self._tuning.stop()
         for alarm in self.timers:
             alarm.stop()
 
@@ -187,6 +192,8 @@ class Flight:
             self.congestion.on_loss(LossEvent(now, self.mss, recovery.in_flight + self.mss))
             self._undoable = False
         if ack.advanced:
+            if self._tuning.on:
+                self._tuning.grow(2 * self.congestion.cwnd)
             if recovery.outstanding:
                 self._retransmission.set(now + self.rtt.rto)  # RFC 6298 §5.3
             else:

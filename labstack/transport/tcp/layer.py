@@ -65,13 +65,12 @@ class Tcp:
         self.connections: dict[FourTuple, Connection] = {}
         self.listeners: dict[Place, Listener] = {}
         self._find = find
-        self._pool = Pool(config.max_tuned)
+        self._pools = Pool(config.max_tuned), Pool(config.max_tuned)
         self._time_wait: OrderedDict[FourTuple, Connection] = OrderedDict()
         self._ports = PortTable(f"TCP port {{}} of {node.name}", node.random("tcp.port"))
-        draw = node.random("tcp.isn")
-        self._secret = bytes(below(draw, 256) for _ in range(16))
-        draw = node.random("tcp.cookie")
-        self._cookies = SynCookies(bytes(below(draw, 256) for _ in range(16)))
+        draws = node.random("tcp.isn"), node.random("tcp.cookie")
+        self._secret, cookies = (bytes(below(draw, 256) for _ in range(16)) for draw in draws)
+        self._cookies = SynCookies(cookies)
         network.register(PROTO_TCP, self)
 
     # --- what sockets ask
@@ -281,7 +280,7 @@ class Tcp:
         # Where the clock of its timestamps begins is a secret too (RFC 7323 §7.1).
         offset = int.from_bytes(self._digest(name)[4:8], "big")
         connection = self.connections[name] = Connection(self.node, self.network, name[:2], name[2:], config,
-            self.parts, self._pool, self._initial_number(name), offset, changed)  # fmt: skip
+            self.parts, self._pools, self._initial_number(name), offset, changed)  # fmt: skip
         return connection
 
     def _initial_number(self, name: FourTuple) -> int:

@@ -91,9 +91,7 @@ class Scoreboard:
 
     def __init__(self, mss: int) -> None:
         self.outstanding = 0
-        self.in_recovery = False
-        self.after_timeout = False
-        self.spurious = False
+        self.in_recovery = self.after_timeout = self.spurious = False
         self.reordering_deadline: int | None = None
         self.reason = rules.RETRANSMIT
         self.min_rtt: int | None = None

@@ -81,8 +81,7 @@ class Segmentation:
     """A `Sender` that keeps the stream in a ring."""
 
     def __init__(self, config: TcpConfig) -> None:
-        self.snd_una = self.snd_nxt = 0
-        self.snd_wnd = 0
+        self.snd_una = self.snd_nxt = self.snd_wnd = 0
         self.free = config.send_buffer
         self.nagle = config.nagle
         self.mss = 536
@@ -90,8 +89,7 @@ class Segmentation:
         self._ring = Ring(config.send_buffer)
         self._end = 0  # the number behind the last byte written
         self._finishing = False
-        self._wl1 = self._wl2 = 0
-        self._max_wnd = 0
+        self._wl1 = self._wl2 = self._max_wnd = 0
         self._fresh = True
 
     @property

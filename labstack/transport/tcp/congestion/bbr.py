@@ -54,18 +54,12 @@ class BBR:
         self._rates: deque[tuple[int, int]] = deque()  # (round, best delivery rate), falling; at most ten
         self._round = 0
         self._round_ends_at = self._delivered = 0  # bytes delivered since the connection began
-        self._round_starts = False
+        self._round_starts = self._filled = self._conserving = self._repairing = False
         self._full = 0  # the bandwidth at which startup last saw growth
         self._rounds_without_growth = 0
-        self._filled = False
-        self._cycle = 0
-        self._cycle_began = 0
-        self._rtprop_at = 0
+        self._cycle = self._cycle_began = self._rtprop_at = 0
         self._probe_rtt_until: int | None = None
-        self._probe_rtt_round = 0
-        self._conserving = False
-        self._repairing = False
-        self._prior_cwnd = 0
+        self._probe_rtt_round = self._prior_cwnd = 0
 
     # --- what the network tells
     def on_ack(self, sample: AckSample) -> None:
