@@ -172,16 +172,22 @@ class Meeting:
 
     def talk(self, sockets: list[Socket]) -> None:
         """Send bytes both ways on each connection, to the end of both directions: they are equal."""
-        self.tell("go")
-        for s in sockets:
+
+        def send(s: Socket) -> None:
             s.sendall(pattern(self.size))
             s.shutdown(1)
+
+        self.tell("go")
+        # Linux too sends all before it reads: somebody has to read meanwhile.
+        senders = [self.host.spawn(send, s) for s in sockets]
         expected = bytes(k * 7 & 255 for k in range(self.size))
         for s in sockets:
             came = hashlib.sha256()
             while piece := s.recv(1 << 16):
                 came.update(piece)
             assert came.hexdigest() == hashlib.sha256(expected).hexdigest()
+        for sender, s in zip(senders, sockets, strict=True):
+            sender.join(PATIENCE)
             s.close()
         assert self.talker.stdin is not None
         self.talker.stdin.close()
