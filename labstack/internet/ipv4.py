@@ -265,7 +265,7 @@ class IPv4:
             self._identification += len(payload) // segment_size
         if src is None:
             src = self.source_for(dst)
-        if self.path_mtus.known and self.path_mtus.may_be_cut(dst):
+        if self.path_mtus.known and self.path_mtus.may_be_cut(dst, length):
             may_fragment = True
         tos = dscp << 2 | ecn
         packet = pack_ordinary(src, dst, protocol, length, ttl, tos, identification, not may_fragment)

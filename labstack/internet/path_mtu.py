@@ -51,9 +51,10 @@ class PathMtus:
             return first_link
         return min(mtu, first_link)
 
-    def may_be_cut(self, dst: IPAddress) -> bool:
-        """Whether the way is narrower than this host believes."""
-        return self.known.get(dst, (0, 0))[0] == self.floor
+    def may_be_cut(self, dst: IPAddress, length: int) -> bool:
+        """Whether the way is narrower than this host believes, and so it is for routers to cut a datagram
+        that is no longer than what it believes."""
+        return length <= self.floor == self.known.get(dst, (0, 0))[0]
 
     def learn(self, dst: IPAddress, mtu: int, first_link: int) -> None:
         """A datagram to `dst` was too long for a link with this MTU. An error makes no path wider."""

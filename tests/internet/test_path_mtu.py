@@ -137,6 +137,27 @@ def test_an_error_about_a_way_that_is_gone_is_dropped_by_name():
         assert dict(peer.host.counters) == {"ipv4.no_route": 1}
 
 
+def test_below_what_a_host_believes_too_the_others_send_less():
+    """Routers cut 552 bytes; this host cuts nothing for a connection or a socket that wants no fragments."""
+    with Network() as net:
+        a, b, r1 = narrow(net, 296)
+        s, t = connected(net, a, b)
+        quiet = udp(a, DO, (B, 9))
+        quiet.send(bytes(1000))
+        net.run()
+        tape = Tape(net)
+        s.sendall(pattern(20_000))
+        s.close()
+        assert read_all(t) == pattern(20_000)
+        shots = [shot for shot in tape.sent(a) if shot.ip]
+        assert max(shot.ip.total_length for shot in shots) == FLOOR
+        assert not any(shot.ip.more_fragments or shot.ip.fragment_offset for shot in shots)
+        for _ in range(2):  # the router's answer to the first one, and this host's to another
+            with pytest.raises(OSError) as caught:
+                quiet.send(bytes(1000))
+            assert caught.value.errno == errno.EMSGSIZE
+
+
 @pytest.mark.parametrize("mtu", [68, 296, 551])
 def test_a_link_narrower_than_a_host_believes_is_crossed_in_fragments(mtu):
     with Network() as net:
