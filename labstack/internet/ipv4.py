@@ -260,12 +260,14 @@ class IPv4:
         if length > MAX_LENGTH:
             raise OSError(errno.EMSGSIZE, f"{length} bytes are no datagram: IPv4 ends at {MAX_LENGTH}")
         identification = self._identification = (self._identification + 1) & 0xFFFF
+        longest = length
         if segment_size:
-            # A number for each piece that the device makes of it.
+            # A number for each piece that the device makes of it, the longest of which is …
             self._identification += len(payload) // segment_size
+            longest = min(length, header_of.LENGTH + len(header) + segment_size)
         if src is None:
             src = self.source_for(dst)
-        if self.path_mtus.known and self.path_mtus.may_be_cut(dst, length):
+        if self.path_mtus.known and self.path_mtus.may_be_cut(dst, longest):
             may_fragment = True
         tos = dscp << 2 | ecn
         packet = pack_ordinary(src, dst, protocol, length, ttl, tos, identification, not may_fragment)
@@ -291,9 +293,9 @@ class IPv4:
         mtu = interface.mtu
         if self.path_mtus.known:
             mtu = self.path_mtus.get(dst, mtu)
-        if length > mtu and not segment_size:
+        if longest > mtu:
             if not may_fragment:
-                raise OSError(errno.EMSGSIZE, f"a datagram of {length} bytes does not fit the MTU of {mtu}")
+                raise OSError(errno.EMSGSIZE, f"a datagram of {longest} bytes does not fit the MTU of {mtu}")
             self._send_pieces(Header.parse_quoted(packet), b"".join((header, payload)), mtu, way)
         elif to_all:
             interface.send(BROADCAST, ETHERTYPE_IPV4, packet + header, payload, segment_size)

@@ -9,7 +9,7 @@ from labstack import Network
 from labstack.core.addresses import IPAddress
 from labstack.headers.icmp import ICMP, LENGTH
 from labstack.headers.ipv4 import PROTO_ICMP, PROTO_TCP, PROTO_UDP, IPv4
-from labstack.headers.tcp import Options
+from labstack.headers.tcp import ACK, Options
 from labstack.internet.path_mtu import FLOOR, LIMIT, plateau
 from tests.scene import SECOND, Peer, Tape, connected, pattern, read_all, settle
 
@@ -238,6 +238,34 @@ def test_an_error_makes_no_path_wider_and_repeats_nothing():
         for mtu in (1000, 1200, 1500, 65535):
             peer.icmp(*forged(mtu, quoted))
         assert segments(peer) == [] and peer.host.counters["ipv4.no_news"] == 4
+
+
+class Card(Peer):
+    """A peer whose device takes long pieces, and would make segments of `segment_size` bytes of them."""
+
+    offload = 40_000
+
+    def __init__(self, net):
+        self.pieces = []
+        super().__init__(net)
+
+    def transmit(self, header, payload, segment_size=0):
+        super().transmit(header, payload)
+        if datagram := self.frames[-1].ip:
+            self.pieces.append((segment_size, datagram.dont_fragment))
+
+
+@pytest.mark.parametrize("mtu, size, whole", [(1000, 960, True), (300, FLOOR - 40, False)])
+def test_of_a_long_piece_each_segment_must_fit(mtu, size, whole):
+    with Network() as net:
+        peer = Card(net)
+        s, _ = sent(peer)
+        peer.tcp(ACK, ack=peer.rcv_nxt + 1460)
+        peer.host.ip.narrow(peer.address, mtu)
+        peer.pieces.clear()
+        s.sendall(pattern(10 * 1460))
+        assert set(peer.pieces) == {(size, whole)}
+        assert peer.host.counters["tcp.no_way"] == 1, "the one that was too long"
 
 
 # --- UDP --------------------------------------------------------------------------------------------
