@@ -57,7 +57,7 @@ def test_a_program_that_does_not_read_gets_no_larger_buffer():
         assert t._connection.receiver.available == t._connection.receiver.limit == 65536
 
 
-@pytest.mark.feature("TCP", "All tuned buffers of a host together offer 1 MiB at most")
+@pytest.mark.feature("TCP", "Tuned receive buffers grow until those of a host hold 1 MiB together")
 def test_connections_share_what_there_is():
     with Network(seed=1) as net:
         a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})
@@ -77,6 +77,19 @@ def test_connections_share_what_there_is():
         net.run()
         # They are over, and gave back what they had.
         assert download(b, *connected(net, a, b, 90), 10_000_000) > 625_000
+
+
+def test_of_many_connections_none_grows():
+    """Seventeen times 65,536 bytes is more than there is to share."""
+    with Network(seed=1) as net:
+        a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})
+        ends = [connected(net, a, b, 80 + k) for k in range(17)]
+        s, t = ends[0]
+        reader = b.spawn(read_all, t)
+        s.sendall(bytes(1_000_000))
+        s.close()
+        assert len(reader.join()) == 1_000_000
+        assert {t._connection.receiver.limit for _, t in ends} == {1 << 16}
 
 
 def test_who_waits_for_old_segments_offers_nothing():
@@ -138,7 +151,7 @@ def test_who_is_tuned_by_name_and_who_is_not():
         assert [end._connection.flight.sender.limit for end in (s, t)] == [65536, 1 << 20]
 
 
-@pytest.mark.feature("TCP", "All tuned send buffers of a host together keep 1 MiB at most")
+@pytest.mark.feature("TCP", "Tuned send buffers grow until those of a host hold 1 MiB together")
 def test_send_buffers_share_what_there_is():
     with Network(seed=1) as net:
         a, b, _ = pair(net, wire=LONG, a={"tcp": TcpConfig(send_tuning=True)})

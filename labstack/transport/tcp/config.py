@@ -48,9 +48,10 @@ class TcpConfig:
     """The same of the send buffer: it follows the congestion window, up to `send_buffer`; SO_SNDBUF ends
     that."""
     first_buffer: int = 1 << 16
+    """Bytes with which a buffer that is tuned begins."""
     max_tuned: int = 1 << 20
-    """What the connections of a host whose buffers are tuned offer together, and what they may keep to send
-    together."""
+    """Where growing ends: when all tuned receive buffers of a host hold so many bytes together, or all its send
+    buffers. What they begin with they have in any case."""
     syn_cookies: bool = False
     """When half-open connections fill the backlog, answer SYNs without keeping anything (RFC 4987 §3.6)."""
     syn_retries: int = 6

@@ -7,8 +7,9 @@ trip does not meet the edge. (Dynamic right-sizing, Fisk and Feng 2001.) What is
 acknowledged: the send buffer becomes twice the congestion window, one for what is under way, and one to be
 written meanwhile. Neither shrinks. Linux does so too.
 
-All connections of a host share two pools, one for what they offer and one for what they may keep to send:
-what overflows a TAP's queue is lost without a word. Chapter 21 of the book.
+A connection begins with its first 64 KiB, whatever the others have. To grow, all of a host share two pools,
+one for what they offer and one for what they may keep to send: what overflows a TAP's queue is lost without a
+word. Chapter 21 of the book.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from labstack.transport.tcp.sender import Sender
 
 
 class Pool:
-    """What the connections of one host share: `room` bytes of buffers may still be promised."""
+    """What the connections of one host share: their buffers may grow by `room` bytes more. What each begins
+    with counts too: with many connections `room` is below 0, and none grows."""
 
     def __init__(self, room: int) -> None:
         self.room = room
