@@ -9,6 +9,7 @@ import pytest
 from labstack.applications import iperf3
 from labstack.linux import LinuxPeer
 from labstack.linux_program import LinuxCommandFailed
+from tests.programs.peers import wait_for_port
 
 pytestmark = [
     pytest.mark.linux,
@@ -23,6 +24,7 @@ FEATURE = "iperf3: its client measures labstack's server, and labstack's client 
 def test_iperf3_is_the_client(linux: LinuxPeer, words: str) -> None:
     with closing(linux.host()) as host:
         host.spawn(iperf3.serve, host)
+        wait_for_port(host, iperf3.PORT)
         for _ in range(2):  # the server is free again at once
             said = linux.check(["iperf3", "-J", "-c", linux.host_address, *words.split()], timeout=30).stdout
             end = json.loads(said)["end"]
@@ -58,5 +60,6 @@ def test_iperf3_is_the_server(linux: LinuxPeer, asked: dict[str, int]) -> None:
 def test_what_labstack_cannot_do_iperf3_is_told(linux: LinuxPeer, words: str) -> None:
     with closing(linux.host()) as host:
         host.spawn(iperf3.serve, host)
+        wait_for_port(host, iperf3.PORT)
         with pytest.raises(LinuxCommandFailed, match="is not implemented yet"):
             linux.check(["iperf3", "-c", linux.host_address, "-t", "1", *words.split()], timeout=30)

@@ -25,6 +25,7 @@ from labstack.applications.http.server import serve
 from labstack.core.units import MILLISECOND, SECOND
 from labstack.linux import LinuxPeer
 from labstack.linux_program import LinuxCommandFailed, LinuxProgram
+from tests.programs.peers import wait_for_port
 from tests.scene import pattern
 
 from .conftest import wait_until
@@ -177,6 +178,7 @@ def test_ten_megabytes_to_curl(linux: LinuxPeer, ten_megabytes: Path, tmp_path: 
         pytest.skip("needs curl")
     with closing(linux.host(offload=offload, tcp=QUICK)) as host:
         host.spawn(serve, host, ten_megabytes.parent)
+        wait_for_port(host, 80)
         url = f"http://{linux.host_address}/ten"
         linux.check(["curl", "-sS", "--fail", "--max-time", str(PATIENCE), "-o", tmp_path / "came", url])
         assert digest((tmp_path / "came").read_bytes()) == digest(ten_megabytes.read_bytes())
@@ -252,6 +254,7 @@ def test_twenty_connections_from_linux(linux: LinuxPeer, tmp_path: Path) -> None
         (site / f"{number}").write_bytes(pattern(100_000, number))
     with closing(linux.host(tcp=QUICK)) as host:
         host.spawn(serve, host, site)
+        wait_for_port(host, 80)
         url = f"http://{linux.host_address}/[0-19]"
         at_once = ["--parallel", "--parallel-immediate", "--parallel-max", "20", "-H", "Connection: close"]
         limits = ["-sS", "--fail", "--max-time", str(PATIENCE)]

@@ -29,7 +29,7 @@ def data(peer: Peer, ecn: int, flags: int = 0, size: int = 100) -> None:
     peer.send_ip(PROTO_TCP, body, ecn=ecn)
 
 
-def opened(net: Network, answer: int = ECE, **tcp: Any) -> tuple[Peer, Any]:
+def opened(net: Network, answer: int = ECE, options: bytes = MSS, **tcp: Any) -> tuple[Peer, Any]:
     """The host has connected, asking for ECN; the peer's answer had these flags."""
     peer = Peer(net, tcp=TcpConfig(ecn="request", **tcp))
     s = peer.host.socket()
@@ -40,7 +40,7 @@ def opened(net: Network, answer: int = ECE, **tcp: Any) -> tuple[Peer, Any]:
     assert shot.tcp is not None and shot.tcp.flags == SYN | ECE | CWR and shot.ip.ecn == NOT_ECT
     peer.port, peer.host_port = shot.tcp.dst_port, shot.tcp.src_port
     peer.rcv_nxt, peer.snd_nxt = (shot.tcp.seq + 1) % 2**32, peer.iss
-    peer.tcp(SYN | ACK | answer, options=MSS)
+    peer.tcp(SYN | ACK | answer, options=options)
     assert flags_of([peer.take()]) == [0]
     return peer, s
 
@@ -195,6 +195,21 @@ def test_a_retransmission_is_not_ecn_capable_and_a_loss_is_told_too():
         peer.tcp(ACK, ack=base + 12_000)  # two more came by limited transmit
         new = peer.take_all()
         assert flags_of(new)[0] == CWR and set(ecn_of(new)) == {ECT_0}
+
+
+def test_a_tail_loss_probe_of_new_bytes_is_new_data_and_tells_of_a_cut():
+    """It may be the first new data behind the cut: without CWR in it the peer would go on with its echo, and
+    the window would be cut again for the same mark."""
+    with Network() as net:
+        peer, s = opened(net, options=Options(mss=1000, sack_permitted=True).pack(), send_buffer=1 << 20)
+        s.send(bytes(100_000))
+        base = peer.rcv_nxt
+        peer.take_all()
+        peer.tcp(ACK | ECE, ack=base + 2000)
+        net.sleep(0.2)
+        (probe,) = peer.take_all()
+        assert peer.host.counters["tcp.tail_loss_probe"] == 1 and probe.tcp.seq == base + 10_000
+        assert flags_of([probe]) == [CWR] and ecn_of([probe]) == [ECT_0]
 
 
 def test_a_probe_is_not_ecn_capable():

@@ -50,8 +50,8 @@ class TcpConfig:
     first_buffer: int = 1 << 16
     """Bytes with which a buffer that is tuned begins."""
     max_tuned: int = 1 << 20
-    """Where growing ends: when all tuned receive buffers of a host hold so many bytes together, or all its send
-    buffers. What they begin with they have in any case."""
+    """Where growing ends: when all tuned receive buffers of a host hold so much together, or all its send
+    buffers do. What they begin with they have in any case."""
     syn_cookies: bool = False
     """When half-open connections fill the backlog, answer SYNs without keeping anything (RFC 4987 §3.6)."""
     syn_retries: int = 6

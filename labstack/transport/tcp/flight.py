@@ -385,7 +385,7 @@ class Flight:
             self._count_again()
         self._tlp.sent(sender.snd_nxt, again)
         self.node.counters.add(rules.TAIL_LOSS_PROBE.name)
-        self._transmit(segment, rules.TAIL_LOSS_PROBE)
+        self._transmit(segment, rules.TAIL_LOSS_PROBE, new=not again)
         self._retransmission.set(self.node.clock.now + self.rtt.rto)
 
     def _is_hopeless(self, now: int) -> bool:
