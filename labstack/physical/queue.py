@@ -45,6 +45,9 @@ class Verdict(Enum):
     DROP = "it is dropped"
 
 
+SEND, MARK, DROP = Verdict
+
+
 class Discipline(Protocol):
     """Replaceable: `net.wire(…, discipline=Mine)`; made as `Mine(limit)` for each end, in bytes."""
 
@@ -79,7 +82,7 @@ class DropTail:
             return None
         waiting = self._queue.popleft()
         self.queued -= len(waiting.frame)
-        return waiting, Verdict.SEND
+        return waiting, SEND
 
 
 class CoDel(DropTail):
@@ -101,7 +104,7 @@ class CoDel(DropTail):
         super().__init__(limit)
         self._target = units.duration(target)
         self._interval = units.duration(interval)
-        self._signal = Verdict.MARK if ecn else Verdict.DROP
+        self._signal = MARK if ecn else DROP
         self._long_at: int | None = None
         """When the wait will have been long for a whole interval; None while it is short."""
         self._dropping = False

@@ -26,7 +26,7 @@ from labstack.headers.ethernet import FCS_LENGTH, MIN_FRAME, check_fcs, fcs
 from labstack.headers.segmentation import segment
 from labstack.physical.device import RECEIVED, SENT, Receive
 from labstack.physical.faults import Fault, Match, Seen
-from labstack.physical.queue import Discipline, DropTail, Verdict, Waiting, marked
+from labstack.physical.queue import MARK, SEND, Discipline, DropTail, Verdict, Waiting, marked
 
 PREAMBLE = 8
 GAP = 12
@@ -122,7 +122,7 @@ class End:
         now = wire.clock.now
         while (found := self.waiting.take(now)) is not None:
             waiting, verdict = found
-            if verdict is not Verdict.SEND and not self._signal(waiting, verdict, now - waiting.since):
+            if verdict is not SEND and not self._signal(waiting, verdict, now - waiting.since):
                 continue
             if wire.events:
                 wire.events.cause = waiting.cause
@@ -135,7 +135,7 @@ class End:
     def _signal(self, waiting: Waiting, verdict: Verdict, waited: int) -> bool:
         """The sender is to slow down: mark the frame, or drop it. False if it is dropped."""
         sender = self.node.name if self.node else ""
-        frame = marked(waiting.frame) if verdict is Verdict.MARK else None
+        frame = marked(waiting.frame) if verdict is MARK else None
         rule = MARKED if frame is not None else QUEUE_DROPPED
         self.wire._tell(rule, waiting.number, waiting.cause, sender=sender, waited=waited)
         waiting.frame = frame or waiting.frame

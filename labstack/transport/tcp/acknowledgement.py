@@ -14,7 +14,7 @@ from labstack.core.node import Node
 from labstack.core.units import SECOND
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
-from labstack.transport.tcp.receiver import Acknowledge
+from labstack.transport.tcp.receiver import LATER, NO, SOON, Acknowledge
 
 CHALLENGES = SECOND // 2
 """At most one challenge ACK in so many nanoseconds (RFC 5961 §10)."""
@@ -34,12 +34,12 @@ class Acknowledgement:
 
     def owe(self, urgency: Acknowledge, why: Rule) -> None:
         """Something has arrived. `why` is the reason, should it be told at once."""
-        if urgency is Acknowledge.SOON:
+        if urgency is SOON:
             self._second_segment.set(self._clock.now)
-        elif urgency is Acknowledge.LATER:
+        elif urgency is LATER:
             if self._delayed.deadline is None:
                 self._delayed.set(self._clock.now + self.config.delayed_ack)
-        elif urgency is not Acknowledge.NO:
+        elif urgency is not NO:
             self._send(why)
 
     def sent(self) -> None:

@@ -28,9 +28,9 @@ from labstack.transport.tcp.ecn import Ecn
 from labstack.transport.tcp.flight import Flight, Parts
 from labstack.transport.tcp.handshake import Handshake
 from labstack.transport.tcp.keepalive import Keepalive
-from labstack.transport.tcp.receiver import MAX_FIELD, Acknowledge
+from labstack.transport.tcp.receiver import MAX_FIELD, REFUSED
 from labstack.transport.tcp.sender import Segment
-from labstack.transport.tcp.states import CLOSING, TRANSITIONS, Input, Reset, State
+from labstack.transport.tcp.states import CLOSING, ESTABLISHED, TRANSITIONS, Input, Reset, State
 from labstack.transport.tcp.transmitter import Transmitter
 from labstack.transport.tcp.tuning import Pool, ReceiveTuning
 from labstack.transport.tcp.urgent import Urgent
@@ -240,7 +240,7 @@ class Connection:
     # --- a segment arrives: RFC 9293 §3.10.7
     def receive(self, header: Header, data: Buffer, ecn: int = 0) -> None:
         """Take a segment of this connection; `data` is borrowed, `ecn` the IP header's code point."""
-        if self.state is State.SYN_SENT:
+        if not self.state.synchronized and self.state is State.SYN_SENT:
             self._receive_in_syn_sent(header, data)
             return
         if self.config.keepalive:
@@ -298,7 +298,7 @@ class Connection:
             and header.seq == receiver.rcv_nxt
             and header.ack == sender.snd_una == sender.snd_nxt
             and header.window << self.agreed.snd_shift == sender.snd_wnd
-            and self.state is State.ESTABLISHED
+            and self.state is ESTABLISHED
             and receiver.rcv_wnd > 0
             and not sender.unsent
         )
@@ -398,7 +398,7 @@ class Connection:
     def _process_ack(self, header: Header, size: int, options: Options | None = None) -> bool:
         """The fifth check. False if the segment, or the connection, is done with."""
         ack = header.ack
-        if self.state is State.SYN_RECEIVED:
+        if not self.state.synchronized:
             if ack != seq_add(self.iss, 1):
                 self.node.drop(rules.BAD_ACK, **self.names, ack=ack)
                 self._reset(ack, None, rules.RESET_BAD_ACK)
@@ -460,10 +460,10 @@ class Connection:
             self._move(Input.FIN)
         if receiver.finished or (receiver.available != before and receiver.available >= self.low_water):
             self.readable.wake()
-        if urgency is Acknowledge.REFUSED:
+        if urgency is REFUSED:
             self.node.drop(rules.TOO_MANY_HOLES, **self.names)
         self._acknowledgement.owe(urgency, rules.FIN_RECEIVED if receiver.finished else rules.OUT_OF_ORDER)
-        if self.state is State.CLOSED:
+        if receiver.finished and self.state is State.CLOSED:
             self._finish(0)
 
     # --- the handshake
@@ -509,7 +509,7 @@ class Connection:
         a shut one has brought it. Such a segment would be dropped, with all that it acknowledges (RFC 9293
         §3.10.7.4), and then a peer that reads only once it has sent would do neither for ever."""
         # Half-open, nothing but the SYN was sent: `sender` begins when the handshake is through.
-        sender, half_open = self.flight.sender, self.state is State.SYN_RECEIVED
+        sender, half_open = self.flight.sender, not self.state.synchronized
         beyond = max(seq_sub(sender.snd_nxt, sender.snd_una) - sender.snd_wnd, 0)
         return seq_add(self.iss, 1) if half_open else seq_add(sender.snd_nxt, -beyond)
 

@@ -32,7 +32,7 @@ from labstack.transport.tcp.cookies import LIFETIME, PERIOD, FourTuple, SynCooki
 from labstack.transport.tcp.flight import Parts
 from labstack.transport.tcp.listener import Listener
 from labstack.transport.tcp.receiver import MAX_FIELD
-from labstack.transport.tcp.states import State
+from labstack.transport.tcp.states import TIME_WAIT, State
 from labstack.transport.tcp.tuning import Pool
 
 Place = tuple[IPAddress, int]
@@ -150,7 +150,7 @@ class Tcp:
         data = payload[header.header_length :]
         used: int | None = None
         if connection is not None:
-            if connection.state is not State.TIME_WAIT or not self._is_reopening(connection, header):
+            if connection.state is not TIME_WAIT or not self._is_reopening(connection, header):
                 connection.receive(header, data, ecn)
                 return None
             used = connection.flight.sender.snd_nxt

@@ -44,6 +44,9 @@ class Acknowledge(Enum):
     REFUSED = "it lies behind one gap too many, and is not kept"
 
 
+NO, LATER, SOON, NOW, REFUSED = Acknowledge
+
+
 class Receiver(Protocol):
     """Replaceable: `net.host("a", …, receiver=Mine)`; made as `Mine(config)` for each connection."""
 
@@ -143,7 +146,7 @@ class Reassembly:
             if size:
                 self._twice = self._at + begin, self._at + min(begin + size, 0)
             if begin + size + fin <= 0:
-                return Acknowledge.NOW if size or fin else Acknowledge.NO  # all is old: our ACK was lost
+                return NOW if size or fin else NO  # all is old: our ACK was lost
             data, begin = memoryview(data)[-begin:], 0
             size = len(data)
         if begin == 0 and not self._pieces:
@@ -164,14 +167,14 @@ class Reassembly:
             self.available -= seq_sub(self.rcv_nxt, self._fin_at)
             self.rcv_nxt = seq_add(self._fin_at, 1)
             self.finished = True
-            return Acknowledge.NOW
+            return NOW
         if self._unacknowledged >= 2 * self._mss:
-            return Acknowledge.SOON
-        return Acknowledge.LATER if size else Acknowledge.NO
+            return SOON
+        return LATER if size else NO
 
     def _out_of_order(self, begin: int, data: Buffer, size: int) -> Acknowledge:
         if not size:
-            return Acknowledge.NOW
+            return NOW
         pieces, at = self._pieces, self._at
         begin += at
         end = begin + size
@@ -181,7 +184,7 @@ class Reassembly:
         last = bisect_right(pieces, end, key=_BEGIN)
         touched = pieces[first:last]
         if not touched and begin > at and len(pieces) >= self._max_holes:
-            return Acknowledge.REFUSED
+            return REFUSED
         self._ring.put(self.available + begin - at, data)
         self._latest.insert(0, begin)
         for piece in touched:
@@ -196,7 +199,7 @@ class Reassembly:
             self._advance(end - at)
         else:
             pieces[first:last] = [(begin, end)]
-        return Acknowledge.NOW
+        return NOW
 
     def _report(self) -> tuple[Block, ...]:
         """The blocks for one acknowledgement. What came twice is told once; the latest pieces are told again

@@ -56,29 +56,30 @@ class Input(Enum):
     ABORT = "a reset, or giving up"
 
 
-_ = State
+# Names of their own, for they are asked for on every segment, and `State.…` is a long way there.
+ESTABLISHED, TIME_WAIT = State.ESTABLISHED, State.TIME_WAIT
+
 TRANSITIONS: dict[tuple[State, Input], State] = {
-    (_.CLOSED, Input.PASSIVE_OPEN): _.LISTEN,
-    (_.CLOSED, Input.ACTIVE_OPEN): _.SYN_SENT,
-    (_.LISTEN, Input.SYN): _.SYN_RECEIVED,
-    (_.LISTEN, Input.CLOSE): _.CLOSED,
-    (_.SYN_SENT, Input.SYN_ACK): _.ESTABLISHED,
-    (_.SYN_SENT, Input.SYN): _.SYN_RECEIVED,
-    (_.SYN_SENT, Input.CLOSE): _.CLOSED,
-    (_.SYN_RECEIVED, Input.ACK_OF_SYN): _.ESTABLISHED,
-    (_.SYN_RECEIVED, Input.CLOSE): _.FIN_WAIT_1,
-    (_.SYN_RECEIVED, Input.FIN): _.CLOSE_WAIT,
-    (_.ESTABLISHED, Input.CLOSE): _.FIN_WAIT_1,
-    (_.ESTABLISHED, Input.FIN): _.CLOSE_WAIT,
-    (_.CLOSE_WAIT, Input.CLOSE): _.LAST_ACK,
-    (_.LAST_ACK, Input.ACK_OF_FIN): _.CLOSED,
-    (_.FIN_WAIT_1, Input.ACK_OF_FIN): _.FIN_WAIT_2,
-    (_.FIN_WAIT_1, Input.FIN): _.CLOSING,
-    (_.FIN_WAIT_2, Input.FIN): _.TIME_WAIT,
-    (_.CLOSING, Input.ACK_OF_FIN): _.TIME_WAIT,
-    (_.TIME_WAIT, Input.TIME_OUT): _.CLOSED,
-} | {(state, Input.ABORT): _.CLOSED for state in State if state is not State.CLOSED}
-del _
+    (State.CLOSED, Input.PASSIVE_OPEN): State.LISTEN,
+    (State.CLOSED, Input.ACTIVE_OPEN): State.SYN_SENT,
+    (State.LISTEN, Input.SYN): State.SYN_RECEIVED,
+    (State.LISTEN, Input.CLOSE): State.CLOSED,
+    (State.SYN_SENT, Input.SYN_ACK): State.ESTABLISHED,
+    (State.SYN_SENT, Input.SYN): State.SYN_RECEIVED,
+    (State.SYN_SENT, Input.CLOSE): State.CLOSED,
+    (State.SYN_RECEIVED, Input.ACK_OF_SYN): State.ESTABLISHED,
+    (State.SYN_RECEIVED, Input.CLOSE): State.FIN_WAIT_1,
+    (State.SYN_RECEIVED, Input.FIN): State.CLOSE_WAIT,
+    (State.ESTABLISHED, Input.CLOSE): State.FIN_WAIT_1,
+    (State.ESTABLISHED, Input.FIN): State.CLOSE_WAIT,
+    (State.CLOSE_WAIT, Input.CLOSE): State.LAST_ACK,
+    (State.LAST_ACK, Input.ACK_OF_FIN): State.CLOSED,
+    (State.FIN_WAIT_1, Input.ACK_OF_FIN): State.FIN_WAIT_2,
+    (State.FIN_WAIT_1, Input.FIN): State.CLOSING,
+    (State.FIN_WAIT_2, Input.FIN): State.TIME_WAIT,
+    (State.CLOSING, Input.ACK_OF_FIN): State.TIME_WAIT,
+    (State.TIME_WAIT, Input.TIME_OUT): State.CLOSED,
+} | {(state, Input.ABORT): State.CLOSED for state in State if state is not State.CLOSED}
 
 CLOSING = frozenset({Input.CLOSE, Input.FIN, Input.ACK_OF_FIN, Input.TIME_OUT})
 """What leads, once both ends know each other, to the end."""
