@@ -38,7 +38,7 @@ test: lint ## style, types, all tests and every output in the book (minutes)
 .PHONY: check
 check: .venv/ready ## the long tests: containers, browsers, fresh clones
 	@# What is simulated, and each of the labs' answers, stands by itself: nothing there disturbs another.
-	$(PY) -m pytest -m check -n 2 --dist loadgroup $(SIDE_BY_SIDE) $(TEST_FLAGS)
+	$(PY) -m pytest -m check -n 2 $(SIDE_BY_SIDE) $(TEST_FLAGS)
 	$(PY) -m pytest -m check tests $(SIDE_BY_SIDE:%=--ignore=%) $(TEST_FLAGS)
 
 .PHONY: lint
