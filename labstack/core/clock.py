@@ -127,8 +127,6 @@ class Alarm:
 
     def stop(self) -> None:
         """Do not fire. Stopping a stopped alarm does nothing."""
-        if self.deadline is None:
-            return
         self.deadline = None
         if self._timer is not None:
             self._timer.cancel()

@@ -262,7 +262,7 @@ class IPv4:
         identification = self._identification = (self._identification + 1) & 0xFFFF
         longest = length
         if segment_size:
-            # A number for each piece that the device makes of it, the longest of which is …
+            # The device makes pieces of it: each has a number, and must fit.
             self._identification += len(payload) // segment_size
             longest = min(length, header_of.LENGTH + len(header) + segment_size)
         if src is None:

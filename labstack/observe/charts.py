@@ -240,6 +240,7 @@ def stairs(packets: list[tuple[int, Packet]], origin: int) -> list[tuple[float, 
     steps: list[tuple[float, int]] = []
     seen: list[tuple[int, int]] = []
     total, base = 0, None
+    # At the same time, in the order in which they were sent: sorting is stable.
     for time, packet in sorted([(t, p) for t, p in packets if t is not None], key=itemgetter(0)):
         tcp = packet.tcp
         if tcp is None:

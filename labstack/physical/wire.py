@@ -134,12 +134,14 @@ class End:
 
     def _signal(self, waiting: Waiting, verdict: Verdict, waited: int) -> bool:
         """The sender is to slow down: mark the frame, or drop it. False if it is dropped."""
-        sender = self.node.name if self.node else ""
         frame = marked(waiting.frame) if verdict is MARK else None
-        rule = MARKED if frame is not None else QUEUE_DROPPED
-        self.wire._tell(rule, waiting.number, waiting.cause, sender=sender, waited=waited)
-        waiting.frame = frame or waiting.frame
-        return frame is not None
+        if frame is None:
+            self.wire._drop(self, QUEUE_DROPPED, waiting.number, waiting.cause, waited=waited)
+            return False
+        waiting.frame = frame
+        sender = self.node.name if self.node else ""
+        self.wire._tell(MARKED, waiting.number, waiting.cause, sender=sender, waited=waited)
+        return True
 
     def _start(self, number: int, frame: bytes, cause: int) -> None:
         wire = self.wire

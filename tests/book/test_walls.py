@@ -97,7 +97,7 @@ def test_02_the_length_before_the_bytes_is_too_early(chapter: dict[str, Any], tw
         with open(name, "r+b") as file:
             memory = mmap.mmap(file.fileno(), 100)  # noqa: F821
         memory[0] = len(message)
-        time.sleep(0.1)  # noqa: F821
+        time.sleep(0.1)  # noqa: F821  # the mistake under test: the reader looks in between
         memory[1 : 1 + len(message)] = message
 
     heard = two.talk({"memory": (chapter["memory_hear"], memory_say)})

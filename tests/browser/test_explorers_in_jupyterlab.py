@@ -100,7 +100,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                     break
             except OSError:
                 assert server.poll() is None, (home / "log").read_text()
-                time.sleep(0.1)
+                time.sleep(0.1)  # a server that starts tells nobody: it is asked until it answers
         yield base
     finally:
         server.terminate()

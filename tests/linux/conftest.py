@@ -37,7 +37,7 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = 20) -> No
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
-        time.sleep(0.01)
+        time.sleep(0.01)  # the system does not tell of it: all that one can do is look again
 
 
 def marked(mark: str) -> dict[int, str]:

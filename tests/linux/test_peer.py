@@ -163,7 +163,7 @@ def test_many_programs_at_once_from_many_threads(linux: LinuxPeer) -> None:
 
 LISTEN = """
 import socket, sys, time
-time.sleep(0.2)
+time.sleep(0.2)  # so that the port is waited for, and not there at once
 s = socket.socket(socket.AF_INET, {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[sys.argv[1]])
 s.bind(("", 8053))
 if sys.argv[1] == "tcp": s.listen()

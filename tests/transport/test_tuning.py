@@ -57,23 +57,29 @@ def test_a_program_that_does_not_read_gets_no_larger_buffer():
         assert t._connection.receiver.available == t._connection.receiver.limit == 65536
 
 
+def together(net, a, b, ends, size, half):
+    """All ends of `a` send so many bytes, at once, and are closed: how large the buffers of the halves that
+    `half` picks were together, at most."""
+    readers = [b.spawn(read_all, t) for _, t in ends]
+    writers = [a.spawn(s.sendall, bytes(size)) for s, _ in ends]
+    largest = 0
+    while not all(writer.done for writer in writers):
+        net.sleep(0.01)
+        largest = max(largest, sum(half(s, t).limit for s, t in ends))
+    for s, _ in ends:
+        s.close()
+    assert all(len(reader.join()) == size for reader in readers)
+    for _, t in ends:
+        t.close()
+    return largest
+
+
 @pytest.mark.feature("TCP", "Tuned receive buffers grow until those of a host hold 1 MiB together")
 def test_connections_share_what_there_is():
     with Network(seed=1) as net:
         a, b, _ = pair(net, wire=LONG, b={"tcp": TcpConfig(auto_tuning=True)})
         ends = [connected(net, a, b, 80 + k) for k in range(4)]
-        readers = [b.spawn(read_all, t) for _, t in ends]
-        writers = [a.spawn(s.sendall, bytes(3_000_000)) for s, _ in ends]
-        largest = 0
-        while not all(writer.done for writer in writers):
-            net.sleep(0.01)
-            largest = max(largest, sum(t._connection.receiver.limit for _, t in ends))
-        assert 900_000 < largest <= 1 << 20
-        for s, _ in ends:
-            s.close()
-        assert all(len(reader.join()) == 3_000_000 for reader in readers)
-        for _, t in ends:
-            t.close()
+        assert 900_000 < together(net, a, b, ends, 3_000_000, lambda s, t: t._connection.receiver) <= 1 << 20
         net.run()
         # They are over, and gave back what they had.
         assert download(b, *connected(net, a, b, 90), 10_000_000) > 625_000
@@ -156,18 +162,9 @@ def test_send_buffers_share_what_there_is():
     with Network(seed=1) as net:
         a, b, _ = pair(net, wire=LONG, a={"tcp": TcpConfig(send_tuning=True)})
         ends = [connected(net, a, b, 80 + k) for k in range(8)]
-        readers = [b.spawn(read_all, t) for _, t in ends]
-        writers = [a.spawn(s.sendall, bytes(500_000)) for s, _ in ends]
-        largest = 0
-        while not all(writer.done for writer in writers):
-            net.sleep(0.01)
-            largest = max(largest, sum(s._connection.flight.sender.limit for s, _ in ends))
-        assert 900_000 < largest <= 1 << 20
-        for s, _ in ends:
-            s.close()
-        assert all(len(reader.join()) == 500_000 for reader in readers)
-        for _, t in ends:
-            t.close()
+        assert (
+            900_000 < together(net, a, b, ends, 500_000, lambda s, t: s._connection.flight.sender) <= 1 << 20
+        )
         net.sleep(1)
         # They wait for old segments, and gave back what they had: there is room for another.
         assert len(a.tcp.connections) == 8

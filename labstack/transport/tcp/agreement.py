@@ -57,7 +57,8 @@ class Agreement:
         payload the peer's segments carry at most."""
         self._scaling = self._scaling and options.window_scale is not None
         self.snd_shift = min(options.window_scale or 0, MAX_SHIFT) if self._scaling else 0
-        self.rcv_shift = self.rcv_shift if self._scaling else 0
+        if not self._scaling:
+            self.rcv_shift = 0
         self.sack = self.sack and options.sack_permitted
         if self._config.timestamps and options.timestamps is not None:
             self.timestamps.start(options.timestamps[0])

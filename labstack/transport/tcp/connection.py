@@ -30,7 +30,7 @@ from labstack.transport.tcp.handshake import Handshake
 from labstack.transport.tcp.keepalive import Keepalive
 from labstack.transport.tcp.receiver import MAX_FIELD, REFUSED
 from labstack.transport.tcp.sender import Segment
-from labstack.transport.tcp.states import CLOSING, ESTABLISHED, TRANSITIONS, Input, Reset, State
+from labstack.transport.tcp.states import CLOSING, ESTABLISHED, SYN_SENT, TRANSITIONS, Input, Reset, State
 from labstack.transport.tcp.transmitter import Transmitter
 from labstack.transport.tcp.tuning import Pool, ReceiveTuning
 from labstack.transport.tcp.urgent import Urgent
@@ -142,7 +142,7 @@ class Connection:
     @property
     def opening(self) -> bool:
         """The handshake is under way."""
-        return self.state is State.SYN_SENT or self.state is State.SYN_RECEIVED
+        return self.state is SYN_SENT or self.state is State.SYN_RECEIVED
 
     def can_read(self) -> bool:
         """`read` would not have to wait: there are bytes, or the end, or an error."""
@@ -203,7 +203,7 @@ class Connection:
 
     def shutdown(self) -> None:
         """The program has nothing more to send: a FIN follows the last byte."""
-        if self.state is State.SYN_SENT:
+        if self.state is SYN_SENT:
             self._finish(0)
         elif self.state is State.SYN_RECEIVED:
             self._shut_early = True
@@ -240,7 +240,7 @@ class Connection:
     # --- a segment arrives: RFC 9293 §3.10.7
     def receive(self, header: Header, data: Buffer, ecn: int = 0) -> None:
         """Take a segment of this connection; `data` is borrowed, `ecn` the IP header's code point."""
-        if not self.state.synchronized and self.state is State.SYN_SENT:
+        if self.state is SYN_SENT:
             self._receive_in_syn_sent(header, data)
             return
         if self.config.keepalive:
@@ -398,7 +398,7 @@ class Connection:
     def _process_ack(self, header: Header, size: int, options: Options | None = None) -> bool:
         """The fifth check. False if the segment, or the connection, is done with."""
         ack = header.ack
-        if not self.state.synchronized:
+        if not self.state.synchronized:  # SYN-RECEIVED
             if ack != seq_add(self.iss, 1):
                 self.node.drop(rules.BAD_ACK, **self.names, ack=ack)
                 self._reset(ack, None, rules.RESET_BAD_ACK)
@@ -568,7 +568,7 @@ class Connection:
         the SYN that was sent (RFC 5927 §4.1); later it may pass, and only the time-out ends it (RFC 9293
         §3.9.2.2). A link that is too narrow is believed by one that quotes what is under way (RFC 5927
         §7)."""
-        if self.state is State.SYN_SENT and (error := self.handshake.end_by(kind, seq)):
+        if self.state is SYN_SENT and (error := self.handshake.end_by(kind, seq)):
             self._finish(error)
         elif kind is Trouble.TOO_BIG and self.flight.is_under_way(seq):
             self.transmitter.network.narrow(self.peer[0], mtu)

@@ -83,8 +83,9 @@ class Flight:
         """How often the oldest segment, or the probe, has been sent again without an answer."""
         self._unanswered_since = 0
         self._reducing: ProportionalRate | None = None
-        self._urgent = self._cwnd_limited = False
+        self._urgent = False
         self._undoable = False  # the last cut was the only one in its episode
+        self._cwnd_limited = False
         self.app_limited = False
         """The program has no more to send, and nothing else holds the sender back."""
         self._phase = ""

@@ -39,7 +39,9 @@ class Handshake:
         self._ecn = ecn
         self._give_up = give_up
         self._flags = SYN
-        self.syns = self._sent_at = 0  # how many SYNs have left, and when the last did
+        self.syns = 0
+        """How many SYNs have left."""
+        self._sent_at = 0
 
     def look_at_the_way(self) -> int:
         """Find out how large a payload the peer may send. What the device takes in one piece, in bytes, is

@@ -299,7 +299,7 @@ class Tcp:
             if self.connections.get(name) is connection:
                 del self.connections[name]
             self._time_wait.pop(name, None)
-        elif connection.state is State.TIME_WAIT:
+        elif connection.state is TIME_WAIT:
             self._time_wait[name] = connection
             if len(self._time_wait) > self.config.max_time_wait:
                 self.node.counters.add("tcp.time_wait_evicted")

@@ -104,7 +104,6 @@ class Reassembly:
         self._max_holes = config.max_holes
         self._ring = Ring(config.receive_buffer)
         self._mss = 536
-        self._step = min(self._limit // 2, self._mss)  # by so much, at least, the window opens
         self._shift = 0
         self._largest = MAX_FIELD
         self.blocks: tuple[Block, ...] = ()
@@ -123,12 +122,10 @@ class Reassembly:
     def limit(self, size: int) -> None:
         self._limit = size
         self._ring.limit = max(size, self._ring.limit)  # what was offered may still come
-        self._step = min(size // 2, self._mss)
 
     def start(self, irs: int, mss: int, shift: int) -> None:
         self.rcv_nxt = seq_add(irs, 1)
         self._mss = mss
-        self._step = min(self._limit // 2, mss)
         self._shift = shift
         self._largest = MAX_FIELD << shift
 
@@ -234,7 +231,7 @@ class Reassembly:
     def _possible(self) -> int:
         """What the window could be now, without silly small steps of its edge (RFC 9293 §3.8.6.2.2)."""
         free = min(self._limit - self.available, self._largest)
-        if free - self.rcv_wnd < self._step:
+        if free - self.rcv_wnd < min(self._limit // 2, self._mss):
             return self.rcv_wnd
         return free >> self._shift << self._shift
 

@@ -57,7 +57,7 @@ class Input(Enum):
 
 
 # Names of their own, for they are asked for on every segment, and `State.…` is a long way there.
-ESTABLISHED, TIME_WAIT = State.ESTABLISHED, State.TIME_WAIT
+SYN_SENT, ESTABLISHED, TIME_WAIT = State.SYN_SENT, State.ESTABLISHED, State.TIME_WAIT
 
 TRANSITIONS: dict[tuple[State, Input], State] = {
     (State.CLOSED, Input.PASSIVE_OPEN): State.LISTEN,
