@@ -16,8 +16,8 @@ CHUNK = 2048
 """Bytes that become one number; longer data are several."""
 SHORT = 128
 """Bytes below which folding costs more than it saves."""
-FOLDS = tuple((bits, (1 << bits) - 1) for bits in (6144, 3072, 1536, 768))
-"""Where to cut, in bits, and the mask for what lies below: for a full frame, half each time."""
+LOW_6144, LOW_3072, LOW_1536, LOW_768 = ((1 << bits) - 1 for bits in (6144, 3072, 1536, 768))
+"""Masks for what lies below the cut: for a full frame, half each time."""
 
 
 def ones_sum(data: Buffer, start: int = 0) -> int:
@@ -27,15 +27,20 @@ def ones_sum(data: Buffer, start: int = 0) -> int:
     The result is congruent to the one's complement sum modulo 65,535, and zero only if every word was zero.
     """
     size = len(data)
-    whole = size - size % CHUNK if size > CHUNK else 0
-    total = int.from_bytes(memoryview(data)[whole:] if whole else data, "big")
+    if size <= CHUNK:
+        total = int.from_bytes(data, "big")
+    else:
+        view, first = memoryview(data), size % CHUNK
+        total = int.from_bytes(view[:first], "big")
+        for at in range(first, size, CHUNK):
+            total += int.from_bytes(view[at : at + CHUNK], "big")
     if size & 1:
         total <<= 8
-    for at in range(0, whole, CHUNK):
-        total += int.from_bytes(memoryview(data)[at : at + CHUNK], "big")
     if size > SHORT:
-        for bits, mask in FOLDS:
-            total = (total >> bits) + (total & mask)
+        total = (total >> 6144) + (total & LOW_6144)
+        total = (total >> 3072) + (total & LOW_3072)
+        total = (total >> 1536) + (total & LOW_1536)
+        total = (total >> 768) + (total & LOW_768)
     total += start
     # 65,535 and 0 are the same remainder but not the same checksum: only all-zero words add up to 0.
     return total % 0xFFFF or (0xFFFF if total else 0)
@@ -50,4 +55,4 @@ def finish(total: int) -> int:
 def checksum(data: Buffer, start: int = 0) -> int:
     """The checksum field for `data`, whose own checksum field is zero; 0 when `data` already holds a right
     one."""
-    return finish(ones_sum(data, start))
+    return 0xFFFF - ones_sum(data, start)

@@ -20,7 +20,7 @@ class Ring:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._buffer = bytearray()
+        self._buffer = memoryview(bytearray())
         self._head = 0
 
     def put(self, offset: int, data: Buffer) -> None:
@@ -50,7 +50,7 @@ class Ring:
             at -= capacity
         end = at + size
         if end <= capacity:
-            return memoryview(self._buffer)[at:end]
+            return self._buffer[at:end]
         return bytes(self._buffer[at:]) + bytes(self._buffer[: end - capacity])
 
     def advance(self, size: int) -> None:
@@ -65,8 +65,8 @@ class Ring:
         capacity = len(self._buffer) or FIRST_CAPACITY
         while capacity < needed:
             capacity *= 2
-        grown = bytearray(min(capacity, self.limit))
+        grown = memoryview(bytearray(min(capacity, self.limit)))
         old = self._buffer
-        grown[: len(old) - self._head] = memoryview(old)[self._head :]
-        grown[len(old) - self._head : len(old)] = memoryview(old)[: self._head]
+        grown[: len(old) - self._head] = old[self._head :]
+        grown[len(old) - self._head : len(old)] = old[: self._head]
         self._buffer, self._head = grown, 0

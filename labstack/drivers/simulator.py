@@ -99,8 +99,8 @@ class Simulator:
         self.now = 0
         self._heap: list[Timer] = []
         self._asked = 0
-        self._waiting_calls = 0
-        self._dead = 0
+        self._dead = 0  # calls in the heap that were cancelled
+        self._daemons = 0  # and those that are housekeeping
         self._programs: list[Program] = []
         self._running: Program | None = None
         self._baton = _closed_gate()
@@ -116,13 +116,13 @@ class Simulator:
             when = self.now
         timer = Timer((when, self._asked, fn, daemon, self))
         heappush(self._heap, timer)
-        if not daemon:
-            self._waiting_calls += 1
+        if daemon:
+            self._daemons += 1
         return timer
 
     def _cancelled(self, daemon: bool) -> None:
-        if not daemon:
-            self._waiting_calls -= 1
+        if daemon:
+            self._daemons -= 1
         self._dead += 1
         # Cancelled calls stay in the heap until their time. When they are most of it, leave them out.
         if self._dead > _COMPACT_ABOVE and self._dead * 2 > len(self._heap):
@@ -133,7 +133,7 @@ class Simulator:
     @property
     def idle(self) -> bool:
         """Nothing is to come but housekeeping."""
-        return self._waiting_calls == 0
+        return len(self._heap) == self._dead + self._daemons
 
     # --- turning the world
     def run(self, until: int | None = None) -> None:
@@ -150,17 +150,17 @@ class Simulator:
         """Run the calls that are due up to the time `until`, one after the other. Stop earlier when there is
         something in `woken`, and with `until_idle` when nothing but housekeeping is to come."""
         heap = self._heap
-        while heap and not woken and (self._waiting_calls or not until_idle):
+        while heap and not woken:
             when, _, fn, daemon, _ = timer = heap[0]
-            if when > until:
+            if when > until or (until_idle and (daemon or fn is None) and self.idle):
                 break
             heappop(heap)
             if fn is None:
                 self._dead -= 1
                 continue
             timer[_FN] = None
-            if not daemon:
-                self._waiting_calls -= 1
+            if daemon:
+                self._daemons -= 1
             self.now = when
             fn()
 
@@ -211,7 +211,7 @@ class Simulator:
                 elif deadline is not None:
                     self.now = max(self.now, end)
                     return ready()
-                elif self._waiting_calls:
+                elif not self.idle:
                     self.now = max(self.now, end)
                     raise TimeoutError(f"nothing came of waiting for {what} in {show_time(PATIENCE)}")
                 else:
@@ -319,7 +319,7 @@ class Simulator:
                 program._thread.join(5)
         self._programs.clear()
         self._heap.clear()
-        self._waiting_calls = 0
+        self._dead = self._daemons = 0
 
 
 def _wait_no_more(waiters: list[Waiters], wake: Callable[[], None]) -> None:

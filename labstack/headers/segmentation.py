@@ -21,7 +21,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from labstack.core.checksum import Buffer, finish, ones_sum
+from labstack.core.checksum import Buffer, checksum, finish, ones_sum
 from labstack.headers.ethernet import LENGTH as IP_AT
 from labstack.headers.tcp import CHECKSUM_AT, CWR, FIN, PSH
 
@@ -50,7 +50,7 @@ def segment(header: bytes, payload: Buffer, segment_size: int) -> Iterator[tuple
 
 def _finished(header: bytes, payload: Buffer, tcp_at: int) -> bytes:
     """The checksum field already holds the pseudo-header's sum: add the rest to it, and complement."""
-    value = finish(ones_sum(payload, int.from_bytes(header[tcp_at:], "big")))
+    value = checksum(payload, int.from_bytes(header[tcp_at:], "big"))
     at = tcp_at + CHECKSUM_AT
     return header[:at] + value.to_bytes(2, "big") + header[at + 2 :]
 
@@ -74,10 +74,10 @@ def _cut(header: bytes, payload: Buffer, segment_size: int, tcp_at: int) -> Iter
         own_flags = flags if at == 0 else flags & ~CWR
         if at + segment_size < size:
             own_flags &= ~(FIN | PSH)
-        checksum = finish(ip_sum + length + identification)
-        _IP.pack_into(frame, IP_AT + 2, length, identification, fragment, ttl_protocol, checksum)
-        checksum = finish(ones_sum(piece, tcp_sum + length + seq + own_flags))
-        _TCP.pack_into(frame, tcp_at + 4, seq, ack, own_flags, window, checksum)
+        found = finish(ip_sum + length + identification)
+        _IP.pack_into(frame, IP_AT + 2, length, identification, fragment, ttl_protocol, found)
+        found = 0xFFFF - ones_sum(piece, tcp_sum + length + seq + own_flags)
+        _TCP.pack_into(frame, tcp_at + 4, seq, ack, own_flags, window, found)
         yield bytes(frame), piece
         identification = (identification + 1) & 0xFFFF
         seq = (seq + segment_size) & 0xFFFFFFFF

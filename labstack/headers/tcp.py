@@ -28,7 +28,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from labstack.core.checksum import Buffer, finish, ones_sum
+from labstack.core.checksum import Buffer, checksum, ones_sum
 from labstack.core.events import Rule
 from labstack.headers.header import Field, HeaderError
 
@@ -146,7 +146,7 @@ class TCP:
                 + self.window
                 + self.urgent
             )
-            found = finish(ones_sum(payload, total + (ones_sum(options) if options else 0)))
+            found = checksum(payload, total + (ones_sum(options) if options else 0))
         header = _HEADER.pack(
             self.src_port, self.dst_port, self.seq, self.ack, word, self.window, found, self.urgent
         )
@@ -167,7 +167,7 @@ def pack_segment(
         total = pseudo_sum + src_port + dst_port + seq + ack + word + window + urgent
         if options:
             total += int.from_bytes(options, "big")
-        found = finish(ones_sum(payload, total))
+        found = 0xFFFF - ones_sum(payload, total)
     return _HEADER.pack(src_port, dst_port, seq, ack, word, window, found, urgent) + options
 
 

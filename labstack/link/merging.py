@@ -20,7 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
-from labstack.core.checksum import Buffer, finish, ones_sum
+from labstack.core.checksum import Buffer, checksum
 from labstack.headers.ethernet import ETHERTYPE_IPV4
 from labstack.headers.ethernet import LENGTH as IP_AT
 from labstack.headers.ipv4 import LENGTH as IP_LENGTH
@@ -138,7 +138,7 @@ def _as_one(row: list[memoryview], size: int) -> Iterator[tuple[Buffer, int]]:
     whole = bytearray().join((first, *[piece[front:] for piece in row[1:]]))
     _UINT16.pack_into(whole, IP_AT + 2, len(whole) - IP_AT)
     _UINT16.pack_into(whole, IP_AT + 10, 0)
-    _UINT16.pack_into(whole, IP_AT + 10, finish(ones_sum(whole[IP_AT:TCP_AT])))
+    _UINT16.pack_into(whole, IP_AT + 10, checksum(whole[IP_AT:TCP_AT]))
     whole[TCP_AT + 13] |= last[TCP_AT + 13] & PSH
     _UINT16.pack_into(whole, TCP_AT + CHECKSUM_AT, _pseudo_sum(whole) % 0xFFFF)
     yield memoryview(whole), size
