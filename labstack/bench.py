@@ -228,8 +228,7 @@ def _headers() -> list[Figure]:
 
     figures = [Figure("build a 1,514-byte frame", _each(build), "µs"), Figure("parse it", _each(parse), "µs")]
     try:
-        from scapy.layers.inet import IP as ScapyIP
-        from scapy.layers.inet import TCP as ScapyTCP
+        from scapy.layers.inet import IP as ScapyIP, TCP as ScapyTCP
         from scapy.layers.l2 import Ether
     except ImportError:
         return figures

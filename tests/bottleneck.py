@@ -15,8 +15,7 @@ from typing import Any
 from labstack import Host, Network, TcpConfig, Wire
 from labstack.core.addresses import IPAddress
 from labstack.core.events import Event
-from labstack.core.units import SECOND, duration
-from labstack.core.units import rate as bits
+from labstack.core.units import SECOND, duration, rate as bits
 from labstack.transport.tcp.connection import Connection
 from labstack.transport.tcp.states import State
 from tests.scene import pattern

@@ -1,8 +1,7 @@
 """The Internet checksum against the loop that RFC 1071 describes, word by word."""
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from labstack.core.checksum import CHUNK, checksum, finish, ones_sum
 

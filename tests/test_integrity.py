@@ -5,8 +5,7 @@ import random
 import socket
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, note, settings, strategies as st
 
 from labstack import Network, TcpConfig
 from labstack.core.units import SECOND

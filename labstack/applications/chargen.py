@@ -9,8 +9,7 @@ It fills every window that it is offered, so it shows flow control at work: read
 
 from __future__ import annotations
 
-from labstack.applications.server import Host
-from labstack.applications.server import serve as serve_each
+from labstack.applications.server import Host, serve as serve_each
 from labstack.sockets.socket import Socket
 
 PORT = 19

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from labstack.applications.server import Host
-from labstack.applications.server import serve as serve_each
+from labstack.applications.server import Host, serve as serve_each
 from labstack.sockets.socket import Socket
 
 PORT = 9

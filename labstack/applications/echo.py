@@ -6,8 +6,7 @@ Only over TCP. Over UDP, one forged datagram sets two such servers to answer one
 
 from __future__ import annotations
 
-from labstack.applications.server import Host
-from labstack.applications.server import serve as serve_each
+from labstack.applications.server import Host, serve as serve_each
 from labstack.sockets.socket import Socket
 
 PORT = 7

@@ -152,15 +152,18 @@ class Simulator:
         heap = self._heap
         while heap and not woken:
             when, _, fn, daemon, _ = timer = heap[0]
-            if when > until or (until_idle and (daemon or fn is None) and self.idle):
+            if when > until:
                 break
-            heappop(heap)
-            if fn is None:
-                self._dead -= 1
-                continue
-            timer[_FN] = None
-            if daemon:
+            if fn is None or daemon:
+                if until_idle and self.idle:
+                    break
+                if fn is None:
+                    heappop(heap)
+                    self._dead -= 1
+                    continue
                 self._daemons -= 1
+            heappop(heap)
+            timer[_FN] = None
             self.now = when
             fn()
 

@@ -206,8 +206,8 @@ def pack_ordinary(
     total = 0x4500 + tos + total_length + identification + flags_offset + (ttl << 8) + protocol
     total += int.from_bytes(src + dst, "big")
     return _HEADER.pack(
-        0x45, tos, total_length, identification, flags_offset, ttl, protocol, finish(total), src, dst
-    )
+        0x45, tos, total_length, identification, flags_offset, ttl, protocol, -total % 0xFFFF, src, dst
+    )  # the remainder of −total is what `finish` makes of a total that is not 0
 
 
 def pseudo_sum(src: IPAddress, dst: IPAddress, protocol: int, length: int) -> int:

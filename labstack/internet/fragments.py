@@ -24,8 +24,7 @@ from labstack.core.clock import Alarm
 from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.units import SECOND
-from labstack.headers.ipv4 import CE, FRAGMENT_UNIT, LENGTH, MAX_LENGTH, NOT_ECT
-from labstack.headers.ipv4 import IPv4 as Header
+from labstack.headers.ipv4 import CE, FRAGMENT_UNIT, LENGTH, MAX_LENGTH, NOT_ECT, IPv4 as Header
 
 CUT = Rule("ipv4.cut", "it is longer than the link's frames: send it in pieces", "RFC 791 §3.2")
 JOINED = Rule("ipv4.joined", "the last missing piece of a datagram is here: join them", "RFC 791 §3.2")

@@ -16,8 +16,7 @@ from labstack.core.units import MILLISECOND
 from labstack.headers import icmp as header_of
 from labstack.headers.header import HeaderError
 from labstack.headers.icmp import ICMP as Header
-from labstack.headers.ipv4 import PROTO_ICMP
-from labstack.headers.ipv4 import IPv4 as IPv4Header
+from labstack.headers.ipv4 import PROTO_ICMP, IPv4 as IPv4Header
 from labstack.internet.ipv4 import IPv4
 from labstack.internet.layer import Trouble
 

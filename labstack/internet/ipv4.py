@@ -28,8 +28,7 @@ from labstack.core.randomness import below
 from labstack.headers import ipv4 as header_of
 from labstack.headers.ethernet import ETHERTYPE_IPV4
 from labstack.headers.header import HeaderError
-from labstack.headers.ipv4 import IPv4 as Header
-from labstack.headers.ipv4 import pack_ordinary, pseudo_sum
+from labstack.headers.ipv4 import IPv4 as Header, pack_ordinary, pseudo_sum
 from labstack.internet.fragments import CUT, Fragments, Reassembler, cut
 from labstack.internet.layer import Transport, Trouble
 from labstack.internet.path_mtu import PathMtus, plateau
@@ -398,7 +397,8 @@ class IPv4:
             or transport is None
             or version_ihl != header_of.VERSION_4_NO_OPTIONS
             or fragment & header_of.PIECE
-            or not header_of.LENGTH <= length <= len(packet)
+            or length < header_of.LENGTH
+            or length > len(packet)
             or int.from_bytes(packet[: header_of.LENGTH], "big") % 0xFFFF
             or self.onlookers
         ):

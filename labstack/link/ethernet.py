@@ -48,6 +48,8 @@ class Interface:
         """How many of them want to see frames for others too, which the layers above do not get."""
         self.device: Device | None = None
         self._mac = MAC(6)
+        self.mtu = 1500
+        """The largest IP datagram that one frame carries, in bytes."""
         self.received_frames = self.received_bytes = 0
         self.sent_frames = self.sent_bytes = 0
         if device is not None:
@@ -60,17 +62,12 @@ class Interface:
                 f"{self.node.name}[{self.name!r}] is wired already: add another interface for another wire"
             )
         self.device = device
-        self._mac = device.mac
+        self._mac, self.mtu = device.mac, device.mtu
         device.attach(self._receive)
 
     @property
     def mac(self) -> MAC:
         return self._mac
-
-    @property
-    def mtu(self) -> int:
-        """The largest IP datagram that one frame carries, in bytes."""
-        return self.device.mtu if self.device is not None else 1500
 
     @property
     def offload(self) -> int:
@@ -97,9 +94,9 @@ class Interface:
         if device is None:
             self.node.drop(NO_CABLE, interface=self.name)
             return
-        self.sent_frames += 1
-        self.sent_bytes += LENGTH + len(header) + len(payload)
         front = pack(dst, self._mac, ethertype) + header
+        self.sent_frames += 1
+        self.sent_bytes += len(front) + len(payload)
         if self.watchers:
             self._show(b"".join((front, payload)), True)
         device.transmit(front, payload, segment_size)
@@ -138,7 +135,9 @@ class Interface:
                 self.node.drop(NOT_FOR_ME, interface=self.name, dst=dst)
                 return
         handler = self.handlers.get(ethertype)
-        taken = bool(self.watchers) and self._show(bytes(frame), False)
+        taken = False
+        if self.watchers:
+            taken = self._show(bytes(frame), False)
         if handler is None:
             if not taken:
                 self.node.drop(UNKNOWN_TYPE, interface=self.name, ethertype=ethertype)

@@ -21,12 +21,9 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from labstack.core.checksum import Buffer, checksum
-from labstack.headers.ethernet import ETHERTYPE_IPV4
-from labstack.headers.ethernet import LENGTH as IP_AT
-from labstack.headers.ipv4 import LENGTH as IP_LENGTH
-from labstack.headers.ipv4 import MAX_LENGTH, PIECE, PROTO_TCP, VERSION_4_NO_OPTIONS
-from labstack.headers.tcp import ACK, CHECKSUM_AT, PSH, verify
-from labstack.headers.tcp import LENGTH as TCP_LENGTH
+from labstack.headers.ethernet import ETHERTYPE_IPV4, LENGTH as IP_AT
+from labstack.headers.ipv4 import LENGTH as IP_LENGTH, MAX_LENGTH, PIECE, PROTO_TCP, VERSION_4_NO_OPTIONS
+from labstack.headers.tcp import ACK, CHECKSUM_AT, LENGTH as TCP_LENGTH, PSH, verify
 
 TCP_AT = IP_AT + IP_LENGTH
 _FRONT = struct.Struct(">12sHBBHxxHBBxx12sIIHHxxH")

@@ -6,17 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from labstack.headers.arp import ARP
-from labstack.headers.arp import LENGTH as ARP_LENGTH
-from labstack.headers.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV4, Ethernet
-from labstack.headers.ethernet import LENGTH as ETHERNET_LENGTH
+from labstack.headers.arp import ARP, LENGTH as ARP_LENGTH
+from labstack.headers.ethernet import ETHERTYPE_ARP, ETHERTYPE_IPV4, LENGTH as ETHERNET_LENGTH, Ethernet
 from labstack.headers.header import HeaderError
-from labstack.headers.icmp import ICMP
-from labstack.headers.icmp import LENGTH as ICMP_LENGTH
+from labstack.headers.icmp import ICMP, LENGTH as ICMP_LENGTH
 from labstack.headers.ipv4 import PROTO_ICMP, PROTO_TCP, PROTO_UDP, IPv4
 from labstack.headers.tcp import TCP
-from labstack.headers.udp import LENGTH as UDP_LENGTH
-from labstack.headers.udp import UDP
+from labstack.headers.udp import LENGTH as UDP_LENGTH, UDP
 
 Header = Ethernet | ARP | IPv4 | ICMP | UDP | TCP
 

@@ -86,18 +86,11 @@ class End:
 
     def transmit(self, header: bytes, payload: Buffer, segment_size: int = 0) -> None:
         """Send a frame (see `Device`). It is copied, padded and given its check sequence here."""
-        if not segment_size:
-            self._send(b"".join((header, payload)))
+        if segment_size:
+            for piece in segment(header, payload, segment_size):
+                self.transmit(*piece)
             return
-        for piece in segment(header, payload, segment_size):
-            self._send(b"".join(piece))
-
-    def close(self) -> None:
-        self.waiting = DropTail(0)
-        self._receive = None
-
-    def _send(self, frame: bytes) -> None:
-        wire = self.wire
+        wire, frame = self.wire, b"".join((header, payload))
         number = next(wire.numbers)
         node, cause = self.node, 0
         if node is not None and node.events:
@@ -105,16 +98,17 @@ class End:
         if len(frame) < MIN_FRAME:
             frame = frame.ljust(MIN_FRAME, b"\0")
         frame += fcs(frame)
-        if wire.rate is None:
-            wire._carry(self, number, frame, cause)
-            return
         now, waited_before = wire.clock.now, self.waiting.queued
         if self._free_at <= now and not waited_before:
-            self._start(number, frame, cause)
+            wire._carry(self, number, frame, cause)
         elif not self.waiting.put(Waiting(number, frame, cause, now)):
             wire._drop(self, QUEUE_FULL, number, cause, waited=0)
         elif not waited_before:
             wire.clock.call_at(self._free_at, self._next)
+
+    def close(self) -> None:
+        self.waiting = DropTail(0)
+        self._receive = None
 
     def _next(self) -> None:
         """The line is free again: the next frame from the queue."""
@@ -127,7 +121,7 @@ class End:
             if wire.events:
                 wire.events.cause = waiting.cause
                 wire.events.emit(DEPARTED, number=waiting.number)
-            self._start(waiting.number, waiting.frame, waiting.cause)
+            wire._carry(self, waiting.number, waiting.frame, waiting.cause)
             break
         if self.waiting.queued:
             wire.clock.call_at(self._free_at, self._next)
@@ -143,14 +137,6 @@ class End:
         self.wire._tell(MARKED, waiting.number, waiting.cause, sender=sender, waited=waited)
         return True
 
-    def _start(self, number: int, frame: bytes, cause: int) -> None:
-        wire = self.wire
-        rate = wire.rate
-        assert rate is not None
-        on_the_line = (PREAMBLE + len(frame)) * _BYTE // rate
-        self._free_at = wire.clock.now + on_the_line + GAP * _BYTE // rate
-        wire._carry(self, number, frame, cause, on_the_line)
-
     def _arrive(self, number: int, frame: bytes, cause: int) -> None:
         node, receive = self.node, self._receive
         if node is None or receive is None:
@@ -162,7 +148,7 @@ class End:
                 RECEIVED, number=number, device=self.wire.name, frame=frame[:-FCS_LENGTH]
             )
         if check_fcs(frame):
-            receive(number, memoryview(frame)[:-FCS_LENGTH], 0)
+            receive(number, frame[:-FCS_LENGTH], 0)
         else:
             node.drop(BAD_FCS, number=number)
         if events:
@@ -251,10 +237,14 @@ class Wire:
             end.close()
 
     # --- the way
-    def _carry(self, sender: End, number: int, frame: bytes, cause: int, on_the_line: int = 0) -> None:
+    def _carry(self, sender: End, number: int, frame: bytes, cause: int) -> None:
         """Take a frame whose first bit leaves now, and let it arrive: or not, or twice, or late, or wrong."""
-        arrives = self.clock.now + on_the_line + self.propagation
-        copies = 1
+        now, rate, copies = self.clock.now, self.rate, 1
+        arrives = now + self.propagation
+        if rate is not None:
+            on_the_line = (PREAMBLE + len(frame)) * _BYTE // rate
+            arrives += on_the_line
+            sender._free_at = now + on_the_line + GAP * _BYTE // rate
         if self.faults:
             seen = Seen(number, sender.node.name if sender.node else "", frame[:-FCS_LENGTH])
             # Every match looks at every frame, also at one that an earlier fault drops: they count.
@@ -270,19 +260,18 @@ class Wire:
                     copies += 1
                 elif fault.action == "corrupt":
                     frame = self._flip(frame, fault.bit, number, cause)
-        if any(self.chance.values()):
-            draws, chance = self._draws, self.chance
-            if chance["loss"] and draws["loss"]() < chance["loss"]:
-                self._drop(sender, LOST, number, cause, scripted=False)
-                return
-            if chance["corrupt"] and draws["corrupt"]() < chance["corrupt"]:
-                frame = self._flip(frame, int(draws["bit"]() * len(frame) * 8), number, cause)
-            if chance["reorder"] and draws["reorder"]() < chance["reorder"]:
-                by = int(draws["hold"]() * self.hold)
-                arrives += by
-                self._tell(DELAYED, number, cause, by=by)
-            if chance["duplicate"] and draws["duplicate"]() < chance["duplicate"]:
-                copies += 1
+        draws, chance = self._draws, self.chance
+        if chance["loss"] and draws["loss"]() < chance["loss"]:
+            self._drop(sender, LOST, number, cause, scripted=False)
+            return
+        if chance["corrupt"] and draws["corrupt"]() < chance["corrupt"]:
+            frame = self._flip(frame, int(draws["bit"]() * len(frame) * 8), number, cause)
+        if chance["reorder"] and draws["reorder"]() < chance["reorder"]:
+            by = int(draws["hold"]() * self.hold)
+            arrives += by
+            self._tell(DELAYED, number, cause, by=by)
+        if chance["duplicate"] and draws["duplicate"]() < chance["duplicate"]:
+            copies += 1
         receiver = sender.peer
         self.clock.call_at(arrives, partial(receiver._arrive, number, frame, cause))
         while copies > 1:

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
-from _thread import allocate_lock
-from _thread import start_new_thread as os_start_new_thread
+from _thread import allocate_lock, start_new_thread as os_start_new_thread
 from collections.abc import Callable, Iterable
-from select import POLLIN, POLLNVAL, POLLOUT, POLLPRI
-from select import poll as os_poll
-from select import select as os_select
+from select import POLLIN, POLLNVAL, POLLOUT, POLLPRI, poll as os_poll, select as os_select
 from selectors import EVENT_READ, EVENT_WRITE
 from types import ModuleType
 from typing import Any

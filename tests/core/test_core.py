@@ -4,8 +4,7 @@ import ipaddress
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from labstack.core.addresses import MAC, InterfaceAddress, IPAddress, IPv4Address, Prefix, mask
 from labstack.core.clock import Alarm

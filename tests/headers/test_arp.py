@@ -1,8 +1,7 @@
 """ARP against scapy."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scapy.layers.l2 import ARP as ScapyARP
 
 from labstack.core.addresses import MAC, IPv4Address

@@ -1,8 +1,7 @@
 """Ethernet: against scapy, and the check sequence against the polynomial division that defines it."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scapy.layers.l2 import Ether
 
 from labstack.core.addresses import BROADCAST, MAC

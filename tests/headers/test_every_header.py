@@ -6,8 +6,7 @@ import pkgutil
 import re
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import labstack.headers
 from labstack.core.addresses import MAC, IPv4Address
@@ -17,8 +16,7 @@ from labstack.headers.ethernet import Ethernet
 from labstack.headers.header import HeaderError
 from labstack.headers.icmp import ICMP
 from labstack.headers.ipv4 import IPv4
-from labstack.headers.tcp import TCP, Options
-from labstack.headers.tcp import parse_quoted as parse_quoted_tcp
+from labstack.headers.tcp import TCP, Options, parse_quoted as parse_quoted_tcp
 from labstack.headers.udp import UDP
 
 uint8, uint16, uint32 = st.integers(0, 0xFF), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF)

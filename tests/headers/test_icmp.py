@@ -1,8 +1,7 @@
 """ICMP against scapy."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scapy.layers.inet import ICMP as ScapyICMP
 from scapy.packet import Raw
 from scapy.utils import checksum as scapy_checksum

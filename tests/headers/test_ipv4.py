@@ -1,8 +1,7 @@
 """IPv4 against scapy; what is refused, and by which rule."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scapy.layers.inet import (
     IP,
     IPOption_NOP,

@@ -1,10 +1,8 @@
 """Segmentation: each piece is the frame that scapy would have built from nothing."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scapy.layers.inet import IP
-from scapy.layers.inet import TCP as ScapyTCP
+from hypothesis import given, settings, strategies as st
+from scapy.layers.inet import IP, TCP as ScapyTCP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 

@@ -1,10 +1,8 @@
 """TCP headers and options against scapy."""
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from scapy.layers.inet import IP
-from scapy.layers.inet import TCP as ScapyTCP
+from hypothesis import example, given, settings, strategies as st
+from scapy.layers.inet import IP, TCP as ScapyTCP
 from scapy.packet import Raw
 
 from labstack.core.addresses import IPv4Address

@@ -1,10 +1,8 @@
 """UDP against scapy."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scapy.layers.inet import IP
-from scapy.layers.inet import UDP as ScapyUDP
+from hypothesis import given, settings, strategies as st
+from scapy.layers.inet import IP, UDP as ScapyUDP
 from scapy.packet import Raw
 
 from labstack.core.addresses import IPv4Address

@@ -1,7 +1,6 @@
 """Merging is the opposite of segmentation: what goes up as one, cut again, is what came."""
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from labstack.core.addresses import MAC, IPv4Address
 from labstack.headers.ethernet import ETHERTYPE_IPV4, Ethernet

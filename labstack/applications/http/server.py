@@ -14,8 +14,7 @@ from pathlib import Path
 from labstack.applications.http.files import TYPES, find_file
 from labstack.applications.http.head import END, MAX_HEAD
 from labstack.applications.http.request import Refused, Request, parse_request
-from labstack.applications.server import MOST, PATIENCE, Host
-from labstack.applications.server import serve as serve_each
+from labstack.applications.server import MOST, PATIENCE, Host, serve as serve_each
 from labstack.sockets.socket import Socket
 
 PORT = 80

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 from labstack.core.clock import Clock
 from labstack.core.events import Rule
-from labstack.headers.tcp import LENGTH as HEADER
-from labstack.headers.tcp import MAX_OPTIONS, RST, Options
+from labstack.headers.tcp import LENGTH as HEADER, MAX_OPTIONS, RST, Options
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.receiver import MAX_FIELD, MAX_SHIFT, Block, scale_for
-from labstack.transport.tcp.timestamps import LENGTH as TIMESTAMPS
-from labstack.transport.tcp.timestamps import Timestamps
+from labstack.transport.tcp.timestamps import LENGTH as TIMESTAMPS, Timestamps
 
 DEFAULT_MSS = 536
 """What a peer takes that announces nothing (RFC 9293 §3.7.1)."""

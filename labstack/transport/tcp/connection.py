@@ -17,8 +17,7 @@ from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.seq import seq_add, seq_le, seq_lt, seq_sub
 from labstack.headers.ipv4 import CE
-from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN, URG, Options
-from labstack.headers.tcp import TCP as Header
+from labstack.headers.tcp import ACK, FIN, PSH, RST, SYN, TCP as Header, URG, Options
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.acknowledgement import Acknowledgement
@@ -458,7 +457,7 @@ class Connection:
             self.urgent.fetch(self.config.oob_inline)
         if receiver.finished:
             self._move(Input.FIN)
-        if receiver.finished or (receiver.available != before and receiver.available >= self.low_water):
+        if receiver.finished or before != receiver.available >= self.low_water:
             self.readable.wake()
         if urgency is REFUSED:
             self.node.drop(rules.TOO_MANY_HOLES, **self.names)
@@ -517,7 +516,8 @@ class Connection:
             ecn: int = 0) -> None:  # fmt: skip
         """Send a segment that acknowledges all that has come, and offers the window."""
         receiver = self.receiver
-        ack, window = receiver.rcv_nxt, min(receiver.offer() >> self.agreed.rcv_shift, MAX_FIELD)
+        ack, offered = receiver.rcv_nxt, receiver.offer() >> self.agreed.rcv_shift
+        window = offered if offered < MAX_FIELD else MAX_FIELD
         self._acknowledgement.sent()
         options = self.agreed.for_segment(ack, receiver.blocks, len(data))
         flags |= self.ecn.echo

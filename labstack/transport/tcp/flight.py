@@ -158,7 +158,7 @@ class Flight:
         if acked or same or besides[0]:
             now, same = self.node.clock.now, same and window == before
             more = min(sender.unsent, sender.snd_wnd - recovery.outstanding + acked) >= self.mss
-            self._on_ack(Ack(ack, acked, same, now, self._cwnd_limited, *besides, more))
+            self._on_ack(Ack(ack, acked, same, now, self._cwnd_limited, besides[0], besides[1], more))
         elif not before and sender.snd_wnd and recovery.outstanding:
             # The window was shut and is open again: what probed it was not kept by the peer.
             recovery.on_timeout(self.node.clock.now)
@@ -274,15 +274,15 @@ class Flight:
             self._retransmit(recovery.reason)
         else:
             # Of a long piece, the device could not say how far from each segment the urgent data reaches.
-            limit = mss if self._urgent else max(self.offload - self.offload % mss, mss)
+            limit = mss if self._urgent or self.offload < mss else self.offload - self.offload % mss
             if rate:
                 limit = min(limit, self._pacer.burst(rate, mss) // mss * mss)
             room = cwnd - recovery.in_flight
             while (not rate or (sender.unsent and self._pacer.allows(rate, mss))) and (
                 segment := sender.next_segment(room, limit)
             ) is not None:
-                self._transmit(segment, why, new=True)
                 self._newest = segment.seq
+                self._transmit(segment, why, True)
                 room -= len(segment.data) + segment.fin
         unsent = sender.unsent
         # Was it the congestion window that held us back, or had the program, or the peer, no more to give?

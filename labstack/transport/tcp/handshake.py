@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 from labstack.core.events import Rule
 from labstack.core.node import Node
-from labstack.headers.tcp import ACK, SYN, Options
-from labstack.headers.tcp import TCP as Header
+from labstack.headers.tcp import ACK, SYN, TCP as Header, Options
 from labstack.internet.layer import ERRNO, PASSING, Trouble
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.agreement import Agreement

@@ -20,8 +20,7 @@ from labstack.core.seq import seq_add, seq_lt, seq_max
 from labstack.headers import tcp as header_of
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import PROTO_TCP
-from labstack.headers.tcp import ACK, FIN, RST, SYN, Options, verify
-from labstack.headers.tcp import TCP as Header
+from labstack.headers.tcp import ACK, FIN, RST, SYN, TCP as Header, Options, verify
 from labstack.internet.layer import NetworkLayer, Trouble
 from labstack.transport.ports import Binding, PortTable
 from labstack.transport.tcp import rules
@@ -314,8 +313,7 @@ class Tcp:
 
     def close(self) -> None:
         """The host goes away: no listener, connection or timer is left. Nothing is sent."""
-        for first in list(self.listeners.values()):
-            for listener in list(first.group):
-                listener.close()
+        while self.listeners:
+            next(iter(self.listeners.values())).close()
         for connection in list(self.connections.values()):
             connection.abort_silently()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from labstack.core.seq import seq_le, seq_lt, seq_sub
+from labstack.core.seq import HALF, MASK, seq_le, seq_lt, seq_sub
 from labstack.transport.tcp import rules
 from labstack.transport.tcp.config import TcpConfig
 from labstack.transport.tcp.congestion import LossEvent
@@ -48,18 +48,18 @@ class Rack(Scoreboard):
 
     # --- an acknowledgement: RFC 8985 §6.2, steps 1 to 5
     def on_ack(self, ack: Ack) -> Found:
-        in_flight, was_in_recovery = self.in_flight, self.in_recovery
+        in_flight, before, was_in_recovery = self.in_flight, self._delivered, self.in_recovery
         if not self._arrived:
             self._before_gap = in_flight
         newly = self._deliver(ack.number, ack.blocks)
         self.spurious = self._hindsight.shows(ack, newly)
         if self.spurious:
             self._take_back()
-        if ack.tells_twice:
+        if ack.blocks and ack.tells_twice:
             self._widen(ack.number)
         # While a gap is open, the window does not grow (RFC 5681 §3.2, RFC 3042).
         held = was_in_recovery or self._arrived > 0
-        sample = self._sample(ack, newly, in_flight, held) if newly else None
+        sample = self._sample(ack, newly, self._delivered - before, in_flight, held) if newly else None
         self._note(ack, newly)
         if self._recover is not None and seq_le(self._recover, ack.number):
             self._end_recovery()
@@ -70,14 +70,16 @@ class Rack(Scoreboard):
 
     def _note(self, ack: Ack, newly: list[Sent]) -> None:
         """Steps 1 to 3: the newest that has arrived, its round trip, and whether one came late."""
+        highest, newest = self._highest, self._newest
         for sent in newly:
-            if self._highest is None or seq_lt(self._highest, sent.end):
-                self._highest = sent.end
+            if highest is None or (highest - sent.end) & MASK >= HALF:
+                highest = sent.end
             elif not sent.retransmitted:
                 self.reordering_seen = True
-            newer = self._newest is None or sent.number > self._newest.number
+            newer = newest is None or sent.number > newest.number
             if newer and not (sent.retransmitted and self._answers_the_first(ack, sent)):
-                self._newest, self._rtt = sent, ack.now - sent.sent_at
+                newest, self._rtt = sent, ack.now - sent.sent_at
+        self._highest, self._newest = highest, newest
 
     def _answers_the_first(self, ack: Ack, sent: Sent) -> bool:
         """What was sent twice may have arrived the first time."""

@@ -155,7 +155,7 @@ class Reassembly:
     def _advance(self, size: int) -> Acknowledge:
         """`size` more bytes are in order. Acknowledge every second full segment at once (RFC 5681 §4.2)."""
         self.rcv_nxt = (self.rcv_nxt + size) & MASK
-        self.rcv_wnd = max(self.rcv_wnd - size, 0)
+        self.rcv_wnd = self.rcv_wnd - size if self.rcv_wnd > size else 0
         self._at += size
         self.available += size
         self._unacknowledged += size
@@ -230,8 +230,10 @@ class Reassembly:
 
     def _possible(self) -> int:
         """What the window could be now, without silly small steps of its edge (RFC 9293 §3.8.6.2.2)."""
-        free = min(self._limit - self.available, self._largest)
-        if free - self.rcv_wnd < min(self._limit // 2, self._mss):
+        free = self._limit - self.available
+        free = free if free < self._largest else self._largest
+        more = free - self.rcv_wnd
+        if more < self._mss and more < self._limit // 2:
             return self.rcv_wnd
         return free >> self._shift << self._shift
 

@@ -90,11 +90,11 @@ class NewReno(Scoreboard):
     def on_ack(self, ack: Ack) -> Found:
         if ack.duplicate:
             return None, self._on_duplicate(ack.now)
-        in_flight, was_in_recovery = self.in_flight, self.in_recovery
+        in_flight, before, was_in_recovery = self.in_flight, self._delivered, self.in_recovery
         newly = self._deliver(ack.number, ())
         if not newly:
             return None, None
-        sample = self._sample(ack, newly, in_flight, was_in_recovery)
+        sample = self._sample(ack, newly, self._delivered - before, in_flight, was_in_recovery)
         sample.lost = self._on_progress(ack.number, newly)
         return sample, None
 

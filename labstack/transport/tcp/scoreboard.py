@@ -142,13 +142,13 @@ class Scoreboard:
             seq, end, now, self._number, again, self._delivered, self._delivered_at, self._first_sent_at,
             self._delivered <= self._limited_until,
         )  # fmt: skip
-        while self._by_time and self._by_time[0].fate is OVER:
-            self._by_time.popleft()  # a probe that the peer may leave unacknowledged for ever
         self._by_time.append(new)
         return new
 
     def _send_again(self, seq: int, end: int, now: int) -> int:
         """What lies on the board is sent once more: it gets new entries. Where the board ends."""
+        while self._by_time and self._by_time[0].fate is OVER:
+            self._by_time.popleft()  # a probe that the peer may leave unacknowledged for ever
         sent, at = self._sent, self._find(seq)
         if sent[at].seq != seq:
             self._split(at, seq)
@@ -183,8 +183,8 @@ class Scoreboard:
     def _deliver(self, ack: int, blocks: tuple[Block, ...]) -> list[Sent]:
         """Strike out what is acknowledged up to `ack`, and note what has arrived behind a gap. What it is
         that has been delivered, as was not known before."""
-        newly = []
-        sent = self._sent
+        newly: list[Sent] = []
+        sent, gone = self._sent, 0
         while sent:
             first = sent[0]
             if (ack - first.end) & MASK >= HALF:
@@ -193,16 +193,18 @@ class Scoreboard:
                 self._split(0, ack)
             sent.popleft()
             size = (first.end - first.seq) & MASK
-            self.outstanding -= size
+            gone += size
             if first.fate is ARRIVED:
                 self._arrived_bytes -= size
                 self._arrived -= 1
+                self._delivered -= size  # it was counted when it arrived
             else:
                 if first.fate is LOST:
                     self._lost_bytes -= size
-                self._delivered += size
                 newly.append(first)
             first.fate = OVER
+        self.outstanding -= gone
+        self._delivered += gone
         if blocks:
             for block in blocks:
                 if sent and block not in self._known:
@@ -247,12 +249,12 @@ class Scoreboard:
             if 0 < whole < seq_sub(sent.end, sent.seq):
                 self._split(at, (sent.seq + whole) & MASK)
 
-    def _sample(self, ack: Ack, newly: list[Sent], in_flight: int, held: bool) -> AckSample:
-        """What an acknowledgement tells congestion control. For the rate, bytes are counted from when the
-        newest of them was sent, over the longer of two times: that of sending, and that of hearing of it."""
-        now, newest, acked, twice = ack.now, newly[-1], 0, False
+    def _sample(self, ack: Ack, newly: list[Sent], acked: int, in_flight: int, held: bool) -> AckSample:
+        """What an acknowledgement tells congestion control: of `acked` bytes, those of `newly`. For the rate,
+        bytes are counted from when the newest of them was sent, over the longer of two times: that of
+        sending, and that of hearing of it."""
+        now, newest, twice = ack.now, newly[-1], False
         for sent in newly:
-            acked += (sent.end - sent.seq) & MASK
             twice = twice or sent.retransmitted
             if sent.number > newest.number:
                 newest = sent

@@ -131,7 +131,8 @@ class Segmentation:
             return None
         sent = (nxt - self.snd_una) & MASK
         usable = self.snd_wnd - sent
-        size = min(waiting, usable, limit)
+        most = usable if usable < limit else limit
+        size = waiting if waiting < most else most
         if size > mss:
             # Whole segments only, as many as the congestion window has room for. Where not even one fits,
             # wait.
@@ -184,10 +185,10 @@ class Segmentation:
             self.free += data
             self.snd_una = ack
         # A window counts if it is no older than the last: RFC 9293 §3.10.7.4, SND.WL1 and SND.WL2.
-        newer = seq_lt(self._wl1, seq) or (self._wl1 == seq and seq_le(self._wl2, ack))
+        newer = seq_le(self._wl2, ack) if seq == self._wl1 else seq_lt(self._wl1, seq)
         if self._fresh or (acked >= 0 and newer):
             self.snd_wnd, self._wl1, self._wl2, self._fresh = window, seq, ack, False
             self._max_wnd = max(self._max_wnd, window)
         elif acked > 0:
             self.snd_wnd = max(self.snd_wnd - acked, 0)  # the same right edge, seen from the new left one
-        return max(acked, 0)
+        return acked if acked > 0 else 0
