@@ -32,6 +32,7 @@ class Rack(Scoreboard):
     """A `Recovery` for peers that send selective acknowledgements."""
 
     selective = True
+    _round_ends: int | None = None  # RACK.dsack_round; see `Scoreboard.reason`
 
     def __init__(self, mss: int, config: TcpConfig) -> None:
         super().__init__(mss)
@@ -43,7 +44,6 @@ class Rack(Scoreboard):
         self._highest: int | None = None  # RACK.fack: the highest number that has arrived
         self._multiplier = 1
         self._persistence = 0
-        self._round_ends: int | None = None  # RACK.dsack_round
         self._hindsight = Hindsight()
 
     # --- an acknowledgement: RFC 8985 §6.2, steps 1 to 5

@@ -89,11 +89,14 @@ class Ack:
 class Scoreboard:
     """The half of a `Recovery` that keeps the books. Segments carry up to `mss` bytes."""
 
+    reason = rules.RETRANSMIT
+    # The class's, for it is seldom set: objects with 30 attributes of their own, or more, do not share the
+    # names of these, and Python takes longer to find them.
+
     def __init__(self, mss: int) -> None:
         self.outstanding = 0
         self.in_recovery = self.after_timeout = self.spurious = False
         self.reordering_deadline: int | None = None
-        self.reason = rules.RETRANSMIT
         self.min_rtt: int | None = None
         """The shortest round trip so far, in nanoseconds."""
         self._mss = mss
