@@ -12,6 +12,9 @@ from __future__ import annotations
 
 Buffer = bytes | bytearray | memoryview
 
+from_bytes = int.from_bytes
+"""Has a name of its own because Python takes as long to find a class method as to call it."""
+
 CHUNK = 2048
 """Bytes that become one number; longer data are several."""
 SHORT = 128
@@ -28,12 +31,12 @@ def ones_sum(data: Buffer, start: int = 0) -> int:
     """
     size = len(data)
     if size <= CHUNK:
-        total = int.from_bytes(data, "big")
+        total = from_bytes(data, "big")
     else:
         view, first = memoryview(data), size % CHUNK
-        total = int.from_bytes(view[:first], "big")
+        total = from_bytes(view[:first], "big")
         for at in range(first, size, CHUNK):
-            total += int.from_bytes(view[at : at + CHUNK], "big")
+            total += from_bytes(view[at : at + CHUNK], "big")
     if size & 1:
         total <<= 8
     if size > SHORT:

@@ -16,7 +16,6 @@ import contextvars
 import threading
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
-from typing import Any
 
 from labstack.core.clock import Deadlock, Waiters
 from labstack.core.units import SECOND, show_time
@@ -27,21 +26,21 @@ PATIENCE = 3600 * SECOND
 """How long, in virtual time, a blocking call without a time-out waits in a world that never falls idle."""
 
 _COMPACT_ABOVE = 64
-_FN = 2
 _NEVER = 1 << 63
 
 
-class Timer(list[Any]):
-    """A call that is to come, as it stands in the simulator's heap: [when, number, function, daemon,
-    simulator]. The heap compares the first two. Without a function it is done with."""
+class Timer:
+    """A call that is to come. Without a function it is done with."""
 
-    __slots__ = ()
+    __slots__ = ("daemon", "fn", "simulator")
+    fn: Callable[[], None] | None
+    daemon: bool
+    simulator: Simulator
 
     def cancel(self) -> None:
-        _, _, fn, daemon, simulator = self
-        if fn is not None:
-            self[_FN] = None
-            simulator._cancelled(daemon)
+        if self.fn is not None:
+            self.fn = None
+            self.simulator._cancelled(self.daemon)
 
 
 def _closed_gate() -> threading.Lock:
@@ -97,7 +96,7 @@ class Simulator:
 
     def __init__(self) -> None:
         self.now = 0
-        self._heap: list[Timer] = []
+        self._heap: list[tuple[int, int, Timer]] = []  # when; how many had been asked for before; what
         self._asked = 0
         self._dead = 0  # calls in the heap that were cancelled
         self._daemons = 0  # and those that are housekeeping
@@ -114,8 +113,9 @@ class Simulator:
         self._asked += 1
         if when < self.now:
             when = self.now
-        timer = Timer((when, self._asked, fn, daemon, self))
-        heappush(self._heap, timer)
+        timer = Timer()  # no constructor of its own: a call of one would cost as much as all of this
+        timer.fn, timer.daemon, timer.simulator = fn, daemon, self
+        heappush(self._heap, (when, self._asked, timer))
         if daemon:
             self._daemons += 1
         return timer
@@ -126,7 +126,7 @@ class Simulator:
         self._dead += 1
         # Cancelled calls stay in the heap until their time. When they are most of it, leave them out.
         if self._dead > _COMPACT_ABOVE and self._dead * 2 > len(self._heap):
-            self._heap[:] = [timer for timer in self._heap if timer[_FN] is not None]
+            self._heap[:] = [entry for entry in self._heap if entry[2].fn is not None]
             heapify(self._heap)
             self._dead = 0
 
@@ -151,10 +151,11 @@ class Simulator:
         something in `woken`, and with `until_idle` when nothing but housekeeping is to come."""
         heap = self._heap
         while heap and not woken:
-            when, _, fn, daemon, _ = timer = heap[0]
+            when, _, timer = heap[0]
             if when > until:
                 break
-            if fn is None or daemon:
+            fn = timer.fn
+            if fn is None or timer.daemon:
                 if until_idle and self.idle:
                     break
                 if fn is None:
@@ -163,7 +164,7 @@ class Simulator:
                     continue
                 self._daemons -= 1
             heappop(heap)
-            timer[_FN] = None
+            timer.fn = None
             self.now = when
             fn()
 

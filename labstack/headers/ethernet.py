@@ -42,7 +42,7 @@ MIN_ETHERTYPE = 0x0600
 """Below this the field is the length of an IEEE 802.3 payload, not a type (802.3 §3.2.6)."""
 
 _HEADER = struct.Struct(">6s6sH")
-DST_AND_TYPE = struct.Struct(">6s6xH")
+dst_and_type = struct.Struct(">6s6xH").unpack_from
 """Whom a frame is for, and what is inside."""
 pack = _HEADER.pack
 """`pack(dst, src, ethertype)`: what `Ethernet(…).pack()` gives."""

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from labstack.core.addresses import IPAddress, IPv4Address
-from labstack.core.checksum import Buffer, finish
+from labstack.core.checksum import Buffer, finish, from_bytes
 from labstack.core.events import Rule
 from labstack.headers.header import Field, HeaderError
 
@@ -204,7 +204,7 @@ def pack_ordinary(
     every datagram, for half the time. `tos` is the second byte: DSCP and ECN."""
     flags_offset = _DONT_FRAGMENT if dont_fragment else 0
     total = 0x4500 + tos + total_length + identification + flags_offset + (ttl << 8) + protocol
-    total += int.from_bytes(src + dst, "big")
+    total += from_bytes(src + dst, "big")
     return _HEADER.pack(
         0x45, tos, total_length, identification, flags_offset, ttl, protocol, -total % 0xFFFF, src, dst
     )  # the remainder of −total is what `finish` makes of a total that is not 0

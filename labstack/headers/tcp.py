@@ -28,7 +28,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from labstack.core.checksum import Buffer, checksum, ones_sum
+from labstack.core.checksum import Buffer, checksum, from_bytes, ones_sum
 from labstack.core.events import Rule
 from labstack.headers.header import Field, HeaderError
 
@@ -166,7 +166,7 @@ def pack_segment(
     else:
         total = pseudo_sum + src_port + dst_port + seq + ack + word + window + urgent
         if options:
-            total += int.from_bytes(options, "big")
+            total += from_bytes(options, "big")
         found = 0xFFFF - ones_sum(payload, total)
     return _HEADER.pack(src_port, dst_port, seq, ack, word, window, found, urgent) + options
 

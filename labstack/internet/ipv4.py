@@ -21,7 +21,7 @@ from functools import partial
 from typing import Protocol
 
 from labstack.core.addresses import LIMITED_BROADCAST, InterfaceAddress, IPAddress, Prefix
-from labstack.core.checksum import Buffer
+from labstack.core.checksum import Buffer, from_bytes
 from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.randomness import below
@@ -399,7 +399,7 @@ class IPv4:
             or fragment & header_of.PIECE
             or length < header_of.LENGTH
             or length > len(packet)
-            or int.from_bytes(packet[: header_of.LENGTH], "big") % 0xFFFF
+            or from_bytes(packet[: header_of.LENGTH], "big") % 0xFFFF
             or self.onlookers
         ):
             return False

@@ -18,7 +18,7 @@ from labstack.core.addresses import BROADCAST, MAC, InterfaceAddress, IPAddress
 from labstack.core.checksum import Buffer
 from labstack.core.events import Rule
 from labstack.core.node import Node
-from labstack.headers.ethernet import DST_AND_TYPE, LENGTH, TRUNCATED, pack
+from labstack.headers.ethernet import LENGTH, TRUNCATED, dst_and_type, pack
 from labstack.physical.device import Device
 
 NOT_FOR_ME = Rule("ethernet.not_for_me", "the frame is addressed to another machine", "IEEE 802.3 §4.1.2")
@@ -125,7 +125,7 @@ class Interface:
             self.node.drop(TRUNCATED, interface=self.name)
             return
         # Of the header, only this is needed here: whom the frame is for, and what is inside.
-        dst, ethertype = DST_AND_TYPE.unpack_from(frame)
+        dst, ethertype = dst_and_type(frame)
         to_group = False
         if dst != self._mac:
             to_group = bool(dst[0] & 1)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
-from labstack.core.checksum import Buffer, checksum
+from labstack.core.checksum import Buffer, checksum, from_bytes
 from labstack.headers.ethernet import ETHERTYPE_IPV4, LENGTH as IP_AT
 from labstack.headers.ipv4 import LENGTH as IP_LENGTH, MAX_LENGTH, PIECE, PROTO_TCP, VERSION_4_NO_OPTIONS
 from labstack.headers.tcp import ACK, CHECKSUM_AT, LENGTH as TCP_LENGTH, PSH, verify
@@ -143,10 +143,10 @@ def _as_one(row: list[memoryview], size: int) -> Iterator[tuple[Buffer, int]]:
 
 def _is_whole(frame: memoryview) -> bool:
     """Both checksums are right."""
-    if int.from_bytes(frame[IP_AT:TCP_AT], "big") % 0xFFFF:
+    if from_bytes(frame[IP_AT:TCP_AT], "big") % 0xFFFF:
         return False
     return verify(frame[TCP_AT:], _pseudo_sum(frame))
 
 
 def _pseudo_sum(frame: Buffer) -> int:
-    return int.from_bytes(frame[IP_AT + 12 : TCP_AT], "big") + PROTO_TCP + len(frame) - TCP_AT
+    return from_bytes(frame[IP_AT + 12 : TCP_AT], "big") + PROTO_TCP + len(frame) - TCP_AT
