@@ -26,9 +26,10 @@ from labstack.core.events import Rule
 from labstack.core.node import Node
 from labstack.core.randomness import below
 from labstack.headers import ipv4 as header_of
-from labstack.headers.ethernet import ETHERTYPE_IPV4
+from labstack.headers.ethernet import ETHERTYPE_IPV4, LENGTH as ETHERNET
 from labstack.headers.header import HeaderError
 from labstack.headers.ipv4 import IPv4 as Header, pack_ordinary, pseudo_sum
+from labstack.headers.segmentation import segment
 from labstack.internet.fragments import CUT, Fragments, Reassembler, cut
 from labstack.internet.layer import Transport, Trouble
 from labstack.internet.path_mtu import PathMtus, plateau
@@ -441,7 +442,7 @@ class IPv4:
             self._report(Trouble.TTL_EXCEEDED, datagram)
             return
         try:
-            interface, arp, next_hop = self._way(header.dst)
+            interface, arp, next_hop = way = self._way(header.dst)
         except OSError:
             self.node.drop(NO_ROUTE, dst=str(header.dst))
             self._report(Trouble.NET_UNREACHABLE, datagram)
@@ -460,10 +461,15 @@ class IPv4:
                 FORWARDED, dst=str(header.dst), interface=interface.name, ttl=header.ttl - 1
             )
         header.ttl -= 1
-        if too_big:
-            self._send_pieces(header, body, interface.mtu, (interface, arp, next_hop))
+        front = header.pack() + bytes(body[:top])
+        if not too_big:
+            arp.send(next_hop, front, body[top:], segment_size)
             return
-        arp.send(next_hop, header.pack() + bytes(body[:top]), body[top:], segment_size)
+        # What a device was to finish is finished here, before it is cut.
+        for finished, payload in segment(bytes(ETHERNET) + front, body[top:], segment_size):
+            whole = Header.parse_quoted(finished, ETHERNET)
+            transport = finished[ETHERNET + whole.header_length :]
+            self._send_pieces(whole, b"".join((transport, payload)), interface.mtu, way)
 
     # --- trouble
     def _incomplete(self, piece: bytes) -> None:

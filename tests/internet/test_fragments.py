@@ -11,7 +11,8 @@ from scapy.layers.inet import IP, UDP, defragment
 from labstack import Network
 from labstack.core.addresses import BROADCAST, IPAddress
 from labstack.headers.icmp import REASSEMBLY_EXCEEDED, TIME_EXCEEDED
-from labstack.headers.ipv4 import CE, ECT_0, NOT_ECT, PROTO_ICMP, PROTO_UDP, IPv4, pseudo_sum
+from labstack.headers.ipv4 import CE, ECT_0, NOT_ECT, PROTO_ICMP, PROTO_TCP, PROTO_UDP, IPv4, pseudo_sum
+from labstack.headers.tcp import ACK, TCP, pack_segment, verify
 from labstack.headers.udp import UDP as UDPHeader
 from labstack.internet.fragments import BYTES, DATAGRAMS, LIFETIME, OVERHEAD, Fragments, cut
 from tests.scene import SECOND, Peer, Tape, pair, pattern
@@ -114,6 +115,27 @@ def test_a_router_cuts_a_fragment_once_more():
         sizes = [shot.ip.total_length for shot in tape.sent(r) if shot.ip]
         assert max(sizes) <= narrow.ends[0].mtu and len(sizes) == 3 * 3 + 2
         assert len([shot for shot in tape.sent(a) if shot.ip]) == 4
+
+
+def test_a_router_finishes_a_long_segment_before_it_cuts_it():
+    with Network() as net:
+        r = net.router("r")
+        a = net.host("a", "10.0.0.1/24", gateway="10.0.0.254")
+        b = net.host("b", "10.1.0.1/24", gateway="10.1.0.254")
+        net.wire(a, r.interface("eth0", "10.0.0.254/24"))
+        net.wire(b, r.interface("eth1", "10.1.0.254/24"), mtu=576)
+        s = b.socket(type=socket.SOCK_RAW, proto=PROTO_TCP)
+        src, dst, payload = IPAddress.parse("10.0.0.1"), IPAddress.parse("10.1.0.1"), pattern(3000)
+        # As a device with offload hands it up: longer than any frame, and its checksum left to the device.
+        tcp = pack_segment((5, 80), 7, 0, ACK, 100, b"", pseudo_sum(src, dst, PROTO_TCP, 3020), None)
+        ip = IPv4(src, dst, PROTO_TCP, 3040, dont_fragment=False).pack()
+        r.ip.receive(r["eth0"], ip + tcp + payload, 1400, False)
+        net.run()
+        segments = [s.recv(65535)[20:] for _ in range(3)]
+        assert [TCP.parse(each).seq for each in segments] == [7, 1407, 2807]
+        assert b"".join(each[20:] for each in segments) == payload
+        assert all(verify(each, pseudo_sum(src, dst, PROTO_TCP, len(each))) for each in segments)
+        assert r["eth1"].sent_frames == 1 + 3 + 3 + 1  # the question for the MAC first
 
 
 def test_the_first_fragment_has_all_options_the_others_those_that_are_to_be_copied():
