@@ -21,6 +21,7 @@ from random import Random
 
 from labstack import Host, Network, TcpConfig, data_segment
 from labstack.core.addresses import MAC
+from labstack.core.checksum import Buffer
 from labstack.headers.ethernet import ETHERTYPE_IPV4, LENGTH
 from labstack.headers.icmp import DESTINATION_UNREACHABLE, ICMP
 from labstack.headers.ipv4 import PROTO_ICMP, PROTO_TCP, pseudo_sum
@@ -28,7 +29,6 @@ from labstack.headers.tcp import CHECKSUM_AT, NOP, SYN, TCP, WINDOW_SCALE
 from labstack.link.ethernet import Interface
 from labstack.observe.trace import Trace
 from labstack.physical.faults import Seen
-from labstack.physical.wire import End
 from labstack.transport.tcp.receiver import Acknowledge, Reassembly
 
 FOLDER = Path(__file__).resolve().parent / "source" / "13-diagnosis" / "captures"
@@ -56,10 +56,15 @@ def _mac(random: Random, taken: set[bytes]) -> MAC:
 
 def on_the_way(interface: Interface, change: Callable[[bytes], bytes]) -> None:
     """Let `change` see, and alter, each frame that leaves by this interface."""
-    end = interface.device
-    assert isinstance(end, End)
-    send = end._send
-    end._send = lambda frame: send(change(frame))  # type: ignore[method-assign]
+    device = interface.device
+    assert device is not None
+    transmit = device.transmit
+
+    def changed(header: bytes, payload: Buffer, segment_size: int = 0) -> None:
+        assert not segment_size
+        transmit(change(header + payload), b"")
+
+    device.transmit = changed  # type: ignore[method-assign]
 
 
 def segment_of(frame: bytes) -> tuple[int, int, int]:
