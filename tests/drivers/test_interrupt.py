@@ -8,7 +8,6 @@ import nbformat
 import pytest
 
 from labstack import Network
-from tests.drivers.test_realtime import run_python
 from tests.scene import pair
 
 WAITING = """
@@ -53,8 +52,8 @@ WAITING = """
 )
 @pytest.mark.parametrize("run", ["wait()", "asyncio.run(cell())"])
 @pytest.mark.parametrize("program", ["tick", "compute"])
-def test_ctrl_c(program, run):
-    started = run_python(textwrap.dedent(WAITING).format(program=program, run=run))
+def test_ctrl_c(run_python, program, run):
+    started = run_python(WAITING.format(program=program, run=run))
     assert started.stdout is not None
     assert started.stdout.readline() == "running\n"
     started.send_signal(signal.SIGINT)

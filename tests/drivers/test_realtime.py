@@ -13,12 +13,10 @@ import socket
 import statistics
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -27,7 +25,7 @@ from labstack.core.units import MILLISECOND, SECOND
 from labstack.drivers.background import SWITCH_INTERVAL
 from labstack.drivers.realtime import RealTime
 
-ROOT = Path(__file__).resolve().parents[2]
+RunPython = Callable[[str], subprocess.Popen[str]]
 LONG = 20 * SECOND
 
 
@@ -511,14 +509,7 @@ def test_a_driver_may_be_closed_from_its_own_thread() -> None:
     assert not driver._thread.is_alive()
 
 
-def run_python(code: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def test_leaving_without_closing_ends_the_process() -> None:
+def test_leaving_without_closing_ends_the_process(run_python: RunPython) -> None:
     program = run_python(
         """
         from labstack.drivers.realtime import RealTime
@@ -532,7 +523,7 @@ def test_leaving_without_closing_ends_the_process() -> None:
 
 
 @pytest.mark.parametrize("cell", ["sync", "async"])
-def test_ctrl_c_ends_a_wait(cell: str) -> None:
+def test_ctrl_c_ends_a_wait(run_python: RunPython, cell: str) -> None:
     wait = "driver.block(lambda: False, [], None)"
     code = f"""
         import asyncio, signal, sys
@@ -560,7 +551,7 @@ def test_ctrl_c_ends_a_wait(cell: str) -> None:
     assert (out.splitlines()[0], err, program.returncode) == ("interrupted False", "", 0)
 
 
-def test_ctrl_c_at_any_moment_leaves_a_driver_that_works() -> None:
+def test_ctrl_c_at_any_moment_leaves_a_driver_that_works(run_python: RunPython) -> None:
     """The main thread takes and gives the lock as fast as it can, and is interrupted every 0.3 ms."""
     program = run_python(
         """
