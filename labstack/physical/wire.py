@@ -75,8 +75,6 @@ class End:
         self.waiting = wire.discipline(wire.queue)
         self._free_at = 0
         self._receive: Receive | None = None
-        # Bound once, not for each frame.
-        self._on_arrival, self._on_free_line = self._arrive, self._next
 
     @property
     def queued(self) -> int:
@@ -106,7 +104,7 @@ class End:
         elif not self.waiting.put(Waiting(number, frame, cause, now)):
             wire._drop(self, QUEUE_FULL, number, cause, waited=0)
         elif not waited_before:
-            wire.clock.call_at(self._free_at, self._on_free_line)
+            wire.clock.call_at(self._free_at, self._next)
 
     def close(self) -> None:
         self.waiting = DropTail(0)
@@ -126,7 +124,7 @@ class End:
             wire._carry(self, waiting.number, waiting.frame, waiting.cause)
             break
         if self.waiting.queued:
-            wire.clock.call_at(self._free_at, self._on_free_line)
+            wire.clock.call_at(self._free_at, self._next)
 
     def _signal(self, waiting: Waiting, verdict: Verdict, waited: int) -> bool:
         """The sender is to slow down: mark the frame, or drop it. False if it is dropped."""
@@ -275,12 +273,12 @@ class Wire:
         if chance["duplicate"] and draws["duplicate"]() < chance["duplicate"]:
             copies += 1
         receiver = sender.peer
-        self.clock.call_at(arrives, partial(receiver._on_arrival, number, frame, cause))
+        self.clock.call_at(arrives, partial(receiver._arrive, number, frame, cause))
         while copies > 1:
             copies -= 1
             copy = next(self.numbers)
             self._tell(DUPLICATED, copy, cause, of=number, frame=frame[:-FCS_LENGTH])
-            self.clock.call_at(arrives, partial(receiver._on_arrival, copy, frame, cause))
+            self.clock.call_at(arrives, partial(receiver._arrive, copy, frame, cause))
 
     def _flip(self, frame: bytes, bit: int, number: int, cause: int) -> bytes:
         if not 0 <= bit < len(frame) * 8:
