@@ -414,8 +414,7 @@ class Connection:
             return False
         bare = not size and not header.flags & FIN
         window = header.window << self.agreed.snd_shift
-        if window > self._max_window:
-            self._max_window = window
+        self._max_window = max(self._max_window, window)
         if self.ecn.agreed:
             flight.heed_marks(header.flags, ack)
         besides = self.agreed.read_ack(options) if options is not None else NOTHING
