@@ -84,6 +84,18 @@ def test_short_frames_are_padded_to_the_minimum(size):
         assert event.fields["frame"] == a_frame(wire, size) + bytes(60 - size)
 
 
+def test_a_rate_that_is_taken_away_while_frames_wait_leaves_their_order():
+    with Network() as net:
+        _, b, wire = raw_pair(net, rate="1 Mbit/s")
+        tape = Tape(net)
+        for size in (61, 62, 63):
+            wire.ends[0].transmit(a_frame(wire, size), b"")
+        wire.rate = None
+        wire.ends[0].transmit(a_frame(wire, 64), b"")
+        net.run()
+        assert [len(event.fields["frame"]) for event in arrivals(tape.events, b)] == [61, 62, 63, 64]
+
+
 def test_the_check_sequence_on_the_wire_is_the_real_one():
     with Network() as net:
         a, b, wire = raw_pair(net)
