@@ -8,6 +8,7 @@ mark that skips has failed.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +20,10 @@ import pytest
 from hypothesis import settings
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+# A shell starts what runs in the background with Ctrl-C ignored, and children inherit that. Some tests
+# send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A test that is green today and red tomorrow on the same code teaches nothing: in CI hypothesis draws
 # the same examples each time. Elsewhere it goes on looking for new ones.

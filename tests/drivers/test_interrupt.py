@@ -40,8 +40,6 @@ WAITING = """
         signal.signal(signal.SIGINT, lambda *_: None)
         wait()
 
-    # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     {run}
     print("closed")
 """
