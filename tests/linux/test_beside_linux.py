@@ -24,7 +24,7 @@ BOTTLENECKS = [*[["linux"], ["labstack"]] * 3, ["linux", "labstack"]]
 SETTINGS = {
     "losses on a short way": {"rate": "10 Mbit/s", "rtt": 0.04, "queue": "64 KiB", "every": 80},
     "losses on a long way": {"rate": "20 Mbit/s", "rtt": 0.1, "queue": "256 KiB", "every": 300},
-    "a narrow way": {"rate": "2 Mbit/s", "rtt": 0.04, "queue": "30 KiB", "every": 1000},
+    "a narrow way": {"rate": "2 Mbit/s", "rtt": 0.04, "queue": "30 KiB", "every": 60},
 }
 
 

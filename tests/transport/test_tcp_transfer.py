@@ -451,6 +451,14 @@ def test_the_estimator_is_the_rfcs_arithmetic():
         assert estimator.rto == pytest.approx(srtt + max(MILLISECOND, 4 * rttvar), abs=300)
 
 
+def test_the_linux_profile_stays_a_margin_above_the_round_trip():
+    """Else a queue that fills within one round trip, as in slow start, would pass for a loss."""
+    estimator = Rfc6298(TcpConfig.linux())
+    for _ in range(60):
+        estimator.sample(100 * MILLISECOND)
+    assert estimator.rto == estimator.srtt + 200 * MILLISECOND == 300 * MILLISECOND
+
+
 def test_the_time_out_has_a_floor_and_a_ceiling():
     estimator = Rfc6298(TcpConfig())
     estimator.sample(1000)

@@ -27,6 +27,9 @@ class TcpConfig:
     """The retransmission time-out before anything was measured (RFC 6298 §2.1)."""
     min_rto: int = SECOND
     """RFC 6298 §2.4."""
+    rto_margin: int = 0
+    """How far above the smoothed round trip it stays at least. On Linux TCP_RTO_MIN is that too: RTO = SRTT +
+    max(4 RTTVAR, 200 ms), so that a queue that fills within a round trip does not pass for a loss."""
     max_rto: int = 60 * SECOND
     """RFC 6298 §2.5: at least 60 s."""
     clock_granularity: int = MILLISECOND
@@ -124,6 +127,6 @@ class TcpConfig:
     def linux(cls, **changes: Any) -> Self:
         """The constants of Linux 6: it waits less for acknowledgements, retransmits sooner, uses timestamps,
         and takes CUBIC."""
-        linux = cls(congestion="cubic", syn_cookies=True, min_rto=200 * MILLISECOND, max_rto=120 * SECOND,
-            delayed_ack=40 * MILLISECOND, timestamps=True, auto_tuning=True, send_tuning=True)  # fmt: skip
-        return replace(linux, **changes)
+        return replace(cls(congestion="cubic", syn_cookies=True, min_rto=200 * MILLISECOND,
+            rto_margin=200 * MILLISECOND, max_rto=120 * SECOND, delayed_ack=40 * MILLISECOND, timestamps=True,
+            auto_tuning=True, send_tuning=True), **changes)  # fmt: skip

@@ -46,7 +46,7 @@ class Rfc6298:
         else:
             self.rttvar += (abs(self.srtt - rtt) - self.rttvar) // 4
             self.srtt += (rtt - self.srtt) // 8
-        rto = self.srtt + max(self._config.clock_granularity, 4 * self.rttvar)
+        rto = self.srtt + max(self._config.clock_granularity, self._config.rto_margin, 4 * self.rttvar)
         self.rto = min(max(rto, self._config.min_rto), self._config.max_rto)
 
     def back_off(self) -> None:

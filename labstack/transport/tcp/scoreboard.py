@@ -186,8 +186,7 @@ class Scoreboard:
     def _deliver(self, ack: int, blocks: tuple[Block, ...]) -> list[Sent]:
         """Strike out what is acknowledged up to `ack`, and note what has arrived behind a gap. What it is
         that has been delivered, as was not known before."""
-        newly: list[Sent] = []
-        sent, gone = self._sent, 0
+        newly, sent, gone = list[Sent](), self._sent, 0
         while sent:
             first = sent[0]
             if (ack - first.end) & MASK >= HALF:
