@@ -76,7 +76,7 @@ def _cut(header: bytes, payload: Buffer, segment_size: int, tcp_at: int) -> Iter
             own_flags &= ~(FIN | PSH)
         found = finish(ip_sum + length + identification)
         _IP.pack_into(frame, IP_AT + 2, length, identification, fragment, ttl_protocol, found)
-        found = 0xFFFF - ones_sum(piece, tcp_sum + length + seq + own_flags)
+        found = checksum(piece, tcp_sum + length + seq + own_flags)
         _TCP.pack_into(frame, tcp_at + 4, seq, ack, own_flags, window, found)
         yield bytes(frame), piece
         identification = (identification + 1) & 0xFFFF

@@ -167,7 +167,7 @@ def pack_segment(
         total = pseudo_sum + src_port + dst_port + seq + ack + word + window + urgent
         if options:
             total += from_bytes(options, "big")
-        found = 0xFFFF - ones_sum(payload, total)
+        found = checksum(payload, total)
     return _HEADER.pack(src_port, dst_port, seq, ack, word, window, found, urgent) + options
 
 

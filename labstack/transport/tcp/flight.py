@@ -58,12 +58,6 @@ class Parts:
 class Flight:
     """The bytes of one connection that are under way. `give_up` is called when the peer answers no more."""
 
-    # The class's, for they are seldom set: see `Scoreboard.reason`.
-    retransmitted = 0
-    _phase = ""
-    _unanswered_since = 0
-    _undoable = False  # the last cut was the only one in its episode
-
     def __init__(self, node: Node, names: dict[str, str], config: TcpConfig, parts: Parts, ecn: Ecn,
             pool: Pool, send: SendSegment, give_up: Callable[[], None]) -> None:  # fmt: skip
         self.node = node
@@ -71,14 +65,15 @@ class Flight:
         self.sender = parts.sender(config)
         self._tuning = Tuning(config.send_tuning, self.sender, config.first_buffer, config.send_buffer, pool)
         self.rtt = parts.rtt(config)
-        self.recovery: Recovery = None  # type: ignore[assignment]  # until `start`
-        self.congestion: CongestionControl = None  # type: ignore[assignment]
+        self.recovery: Recovery
+        self.congestion: CongestionControl
         self.mss = 0
         self.offload = 0
         """The largest payload that the device takes in one piece; 0: one segment at a time."""
         self.open = False
         self.orphan = False
         """The program has closed: nobody waits for what is under way."""
+        self.retransmitted = 0
         self._parts = parts
         self._ecn = ecn
         self._names = names
@@ -86,11 +81,14 @@ class Flight:
         self._give_up = give_up
         self.tries = 0
         """How often the oldest segment, or the probe, has been sent again without an answer."""
+        self._unanswered_since = 0
         self._reducing: ProportionalRate | None = None
         self._urgent = False
+        self._undoable = False  # the last cut was the only one in its episode
         self._cwnd_limited = False
         self.app_limited = False
         """The program has no more to send, and nothing else holds the sender back."""
+        self._phase = ""
         self._retransmission = node.alarm(rules.RETRANSMISSION_TIMEOUT, self._on_timeout)
         self._reordering = node.alarm(rules.REORDERING_TIMEOUT, self._on_reordering_timeout)
         self._probe = node.alarm(rules.PROBE_TIMEOUT, self._on_probe_timeout)

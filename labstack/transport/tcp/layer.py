@@ -127,14 +127,14 @@ class Tcp:
     # --- up
     def receive(self, src: IPAddress, dst: IPAddress, ecn: int, hop_limit: int, payload: Buffer,
             checked: bool) -> Trouble | None:  # fmt: skip
-        node, find = self.node, self._find
+        node = self.node
         try:
             header = Header.parse(payload)
         except HeaderError as error:
             node.drop(error.rule, src=str(src))
             return None
         name = dst, header.dst_port, src, header.src_port
-        found = find(self.connections, self.listeners, name)
+        found = self._find(self.connections, self.listeners, name)
         connection = found if isinstance(found, Connection) else None
         if not checked:
             # A connection knows the sum of its pseudo-header, but for the length.
@@ -153,7 +153,7 @@ class Tcp:
                 connection.receive(header, data, ecn)
                 return None
             used = connection.flight.sender.snd_nxt
-            found = find(self.connections, self.listeners, name)
+            found = self._find(self.connections, self.listeners, name)
         if not self.network.is_unicast(dst) or not self.network.is_unicast(src):
             node.drop(rules.NOT_UNICAST, src=str(src), dst=str(dst))
             return None

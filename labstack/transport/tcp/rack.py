@@ -165,7 +165,7 @@ class Rack(Scoreboard):
         return event
 
     def next_lost(self) -> tuple[int, int] | None:
-        return None if self._hindsight.step == 3 else Scoreboard.next_lost(self)  # new bytes first
+        return None if self._hindsight.step == 3 else super().next_lost()  # new bytes first
 
     def on_reordering_timeout(self, now: int) -> LossEvent | None:
         lost = self._detect(now)
