@@ -98,7 +98,8 @@ class IPv4Address(IPAddress):
         return self == ANY
 
     def __str__(self) -> str:
-        return ".".join(map(str, self))
+        a, b, c, d = self
+        return f"{a}.{b}.{c}.{d}"
 
     def __repr__(self) -> str:
         return f"IPv4Address({str(self)!r})"

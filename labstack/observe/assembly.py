@@ -6,10 +6,13 @@ The assembly also follows each flow: what its relative sequence numbers count fr
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
+from operator import attrgetter
+from typing import Any
 
 from labstack.core.addresses import IPAddress
 from labstack.core.events import Event, Value
@@ -38,10 +41,10 @@ class Assembly:
         self._devices = devices
         self._ends = ends
         self._heard = heard
-        self._arrivals: dict[int, Key] = {}
+        self._arrivals: dict[int, Packet] = {}
         self._bases: dict[Flow, int] = {}
         self._highest: dict[tuple[str, str, Flow], int] = {}
-        self._learned: dict[str, dict[str, None]] = {}
+        self._learned: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._takers: dict[str, Callable[[Event], None]] = {
             "device.sent": self._sent,
             "device.received": self._received,
@@ -70,9 +73,11 @@ class Assembly:
         """All packets, in the order in which they were sent, with the machine at the other end filled in."""
         if self._complete[0] != self.read:
             for packet in self.packets.values():
-                packet.sender = packet.sender or self._other_end(packet.device, packet.receiver)
-                packet.receiver = packet.receiver or self._other_end(packet.device, packet.sender)
-            ordered = sorted(self.packets.values(), key=lambda packet: (packet.sent, packet.number))
+                if not packet.sender:
+                    packet.sender = self._other_end(packet.device, packet.receiver)
+                if not packet.receiver:
+                    packet.receiver = self._other_end(packet.device, packet.sender)
+            ordered = sorted(self.packets.values(), key=attrgetter("sent", "number"))
             self._complete = (self.read, ordered)
         return self._complete[1]
 
@@ -94,9 +99,9 @@ class Assembly:
         return found
 
     def _sent(self, event: Event) -> None:
-        device, number, frame = event.fields["device"], event.fields["number"], event.fields["frame"]
-        assert isinstance(device, str) and isinstance(number, int) and isinstance(frame, bytes)
-        self._learned.setdefault(device, {})[event.host] = None
+        fields: dict[str, Any] = event.fields
+        device, number, frame = fields["device"], fields["number"], fields["frame"]
+        self._learned[device][event.host] = None
         if not self._shown(device):
             return
         packet = Packet(number, device, event.host, "", event.time, event.time, frame, event.number)
@@ -108,12 +113,11 @@ class Assembly:
         self._place(packet)
 
     def _received(self, event: Event) -> None:
-        device, number, frame = event.fields["device"], event.fields["number"], event.fields["frame"]
-        assert isinstance(device, str) and isinstance(number, int) and isinstance(frame, bytes)
-        self._learned.setdefault(device, {})[event.host] = None
+        fields: dict[str, Any] = event.fields
+        device, number, frame = fields["device"], fields["number"], fields["frame"]
+        self._learned[device][event.host] = None
         if not self._shown(device):
             return
-        self._arrivals[event.number] = (device, number)
         packet = self.packets.get((device, number))
         if packet is None:
             packet = Packet(number, device, "", event.host, event.time, event.time, frame, event.number)
@@ -121,6 +125,7 @@ class Assembly:
             self._place(packet)
         packet.receiver, packet.arrived, packet.fate = event.host, event.time, ARRIVED
         packet.arrival = event.number
+        self._arrivals[event.number] = packet
         if frame != packet.frame and frame != packet.frame.ljust(MIN_FRAME, b"\0"):
             packet.changed = frame
 
@@ -161,8 +166,7 @@ class Assembly:
 
     def _bad_fcs(self, event: Event) -> None:
         # The machine tells while it handles the arrival, which is its cause.
-        key = self._arrivals.get(event.cause)
-        if key is not None and (packet := self.packets.get(key)):
+        if packet := self._arrivals.get(event.cause):
             packet.fate = CORRUPTED
 
     def _not_taken(self, event: Event) -> None:
@@ -181,20 +185,21 @@ class Assembly:
         if flow is None:
             return
         back = turned(flow)
-        if back not in self.flows:
+        if flow not in self.flows and back not in self.flows:
             self.flows[flow] = None
         tcp = packet.tcp
         if tcp is None:
             return
-        sender = (packet.device, packet.sender, flow)
-        if tcp.flags & SYN and self._bases.get(flow) != tcp.seq:
-            self._bases[flow] = tcp.seq
+        bases, sender = self._bases, (packet.device, packet.sender, flow)
+        if tcp.flags & SYN and bases.get(flow) != tcp.seq:
+            bases[flow] = tcp.seq
             self._highest.pop(sender, None)
         # Whoever missed the SYN counts as if the first byte seen were the first of all, number 1.
-        base = self._bases.setdefault(flow, seq_add(tcp.seq, -1))
-        if tcp.flags & ACK:
-            self._bases.setdefault(back, seq_add(tcp.ack, -1))
-        packet.base = (base, self._bases.get(back, 0))
+        if flow not in bases:
+            bases[flow] = seq_add(tcp.seq, -1)
+        if tcp.flags & ACK and back not in bases:
+            bases[back] = seq_add(tcp.ack, -1)
+        packet.base = (bases[flow], bases.get(back, 0))
         length = packet.payload_length + bool(tcp.flags & SYN) + bool(tcp.flags & FIN)
         if length:
             end = seq_add(tcp.seq, length)

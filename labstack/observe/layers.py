@@ -38,67 +38,68 @@ def layers(frame: bytes) -> tuple[Layer, ...]:
     Checksums are not verified: a picture shows what came, right or wrong.
     """
     found: list[Layer] = []
-    try:
-        ethernet = Ethernet.parse(frame)
-    except HeaderError:
-        _rest(found, "data", 0, len(frame))
-    else:
-        found.append(Layer("Ethernet", 0, ETHERNET_LENGTH, ethernet))
-        _inside(found, _INSIDE_ETHERNET.get(ethernet.ethertype), frame, ETHERNET_LENGTH)
+    start = 0
+    headers, end = walk(frame)
+    for header, inside in headers:
+        found.append(Layer(type(header).__name__, start, inside, header))
+        start = inside
+    if start < end:
+        found.append(Layer("data", start, end))
+    if end < len(frame):
+        found.append(Layer("padding", end, len(frame)))
     return tuple(found)
 
 
-def _inside(found: list[Layer], read: Reader | None, frame: bytes, at: int) -> None:
-    """What a header carries: by the reader that knows it, or as data."""
-    try:
-        if read:
-            return read(found, frame, at)
-    except HeaderError:
-        pass
-    _rest(found, "data", at, len(frame))
+def walk(frame: bytes) -> tuple[list[tuple[Header, int]], int]:
+    """The headers of a frame from the outside in, each with the place where it ends; and the place where
+    what the innermost carries ends."""
+    found: list[tuple[Header, int]] = []
+    read: Reader | None = _ethernet
+    at, end = 0, len(frame)
+    while read is not None:
+        try:
+            header, at, end, read = read(frame, at)
+        except HeaderError:
+            break
+        found.append((header, at))
+        if end < len(frame):
+            frame = frame[:end]
+    return found, end
 
 
-def _rest(found: list[Layer], name: str, start: int, end: int) -> None:
-    if end > start:
-        found.append(Layer(name, start, end))
+# Each reads the header at `at`, and says where it ends, where what it carries ends, and who reads that.
 
 
-def _arp(found: list[Layer], frame: bytes, at: int) -> None:
-    end = at + ARP_LENGTH
-    found.append(Layer("ARP", at, end, ARP.parse(frame, at)))
-    _rest(found, "padding", end, len(frame))
+def _ethernet(frame: bytes, at: int) -> Read:
+    ethernet = Ethernet.parse(frame, at)
+    return ethernet, at + ETHERNET_LENGTH, len(frame), _INSIDE_ETHERNET.get(ethernet.ethertype)
 
 
-def _ipv4(found: list[Layer], frame: bytes, at: int) -> None:
+def _arp(frame: bytes, at: int) -> Read:
+    return ARP.parse(frame, at), at + ARP_LENGTH, at + ARP_LENGTH, None
+
+
+def _ipv4(frame: bytes, at: int) -> Read:
     ip = IPv4.parse(frame, at, verify=False)
-    inside = at + ip.header_length
-    found.append(Layer("IPv4", at, inside, ip))
-    # A frame that a device is still to cut into segments may be longer than its 16-bit length can say.
-    end = min(at + ip.total_length, len(frame))
-    _inside(found, None if ip.fragment_offset else _INSIDE_IPV4.get(ip.protocol), frame[:end], inside)
-    _rest(found, "padding", end, len(frame))
+    inside = None if ip.fragment_offset else _INSIDE_IPV4.get(ip.protocol)
+    return ip, at + ip.header_length, at + ip.total_length, inside
 
 
-def _tcp(found: list[Layer], frame: bytes, at: int) -> None:
+def _tcp(frame: bytes, at: int) -> Read:
     tcp = TCP.parse(frame, at)
-    end = at + tcp.header_length
-    found.append(Layer("TCP", at, end, tcp))
-    _rest(found, "data", end, len(frame))
+    return tcp, at + tcp.header_length, len(frame), None
 
 
-def _udp(found: list[Layer], frame: bytes, at: int) -> None:
+def _udp(frame: bytes, at: int) -> Read:
     # The first fragment of a datagram holds less than the UDP length promises: that is no error here.
-    udp = UDP.parse_quoted(frame, at)
-    found.append(Layer("UDP", at, at + UDP_LENGTH, udp))
-    _rest(found, "data", at + UDP_LENGTH, len(frame))
+    return UDP.parse_quoted(frame, at), at + UDP_LENGTH, len(frame), None
 
 
-def _icmp(found: list[Layer], frame: bytes, at: int) -> None:
-    icmp = ICMP.parse(frame, at, verify=False)
-    found.append(Layer("ICMP", at, at + ICMP_LENGTH, icmp))
-    _rest(found, "data", at + ICMP_LENGTH, len(frame))
+def _icmp(frame: bytes, at: int) -> Read:
+    return ICMP.parse(frame, at, verify=False), at + ICMP_LENGTH, len(frame), None
 
 
-Reader = Callable[[list[Layer], bytes, int], None]
+Reader = Callable[[bytes, int], "Read"]
+Read = tuple[Header, int, int, Reader | None]
 _INSIDE_ETHERNET: dict[int, Reader] = {ETHERTYPE_ARP: _arp, ETHERTYPE_IPV4: _ipv4}
 _INSIDE_IPV4: dict[int, Reader] = {PROTO_ICMP: _icmp, PROTO_UDP: _udp, PROTO_TCP: _tcp}

@@ -18,7 +18,7 @@ from labstack.headers.icmp import ICMP
 from labstack.headers.ipv4 import FRAGMENT_UNIT, IPv4
 from labstack.headers.tcp import ACK, FIN, RST, SYN, TCP, Options, flag_names
 from labstack.headers.udp import UDP
-from labstack.observe.layers import Layer, layers
+from labstack.observe.layers import walk
 from labstack.physical.faults import Flow
 
 ARRIVED = "arrived"
@@ -54,7 +54,7 @@ _flag_names = cache(flag_names)
 """The flags by name; there are no more than a few combinations, and a capture asks for them often."""
 
 
-_PLACES = {"Ethernet": "ethernet", "ARP": "arp", "IPv4": "ip", "ICMP": "icmp", "UDP": "udp", "TCP": "tcp"}
+_PLACES = {Ethernet: "ethernet", ARP: "arp", IPv4: "ip", ICMP: "icmp", UDP: "udp", TCP: "tcp"}
 
 
 @dataclass(eq=False, slots=True)
@@ -91,7 +91,6 @@ class Packet:
     """What relative sequence and acknowledgment numbers count from."""
 
     # What the frame says, found in one walk through its layers: whoever looks at a packet asks for it often.
-    layers: tuple[Layer, ...] = field(init=False, repr=False)
     ethernet: Ethernet | None = field(default=None, init=False, repr=False)
     arp: ARP | None = field(default=None, init=False, repr=False)
     ip: IPv4 | None = field(default=None, init=False, repr=False)
@@ -100,19 +99,19 @@ class Packet:
     tcp: TCP | None = field(default=None, init=False, repr=False)
     protocol: str = field(default="data", init=False, repr=False)
     """The innermost header's name: "TCP", "UDP", "ICMP", "IPv4", "ARP", "Ethernet"."""
+    inside: int = field(default=0, init=False, repr=False)
+    """Where the headers end."""
     payload_length: int = field(default=0, init=False, repr=False)
     """Bytes that the innermost header carries."""
     flow: Flow | None = field(default=None, init=False, repr=False)
     """Source address and port, destination address and port of a TCP segment or UDP datagram."""
 
     def __post_init__(self) -> None:
-        self.layers = layers(self.frame)
-        for name, start, end, header in self.layers:
-            if header is not None:
-                setattr(self, _PLACES[name], header)
-                self.protocol = name
-            elif name == "data":
-                self.payload_length = end - start
+        headers, end = walk(self.frame)
+        for header, self.inside in headers:
+            setattr(self, _PLACES[type(header)], header)
+            self.protocol = type(header).__name__
+        self.payload_length = end - self.inside
         transport = self.tcp or self.udp
         if self.ip is not None and transport is not None:
             self.flow = (self.ip.src, transport.src_port, self.ip.dst, transport.dst_port)
@@ -120,8 +119,7 @@ class Packet:
     @property
     def payload(self) -> bytes:
         """What the innermost header carries, without padding."""
-        data = next((layer for layer in self.layers if layer.name == "data"), None)
-        return b"" if data is None else self.frame[data.start : data.end]
+        return self.frame[self.inside : self.inside + self.payload_length]
 
     @property
     def relative_seq(self) -> int:

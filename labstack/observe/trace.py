@@ -170,7 +170,12 @@ class Trace:
 
     def _place_of(self, number: int) -> int:
         """Events are heard in the order of their numbers: where this one stands, or would stand."""
-        return bisect_left(self.events, number, key=lambda event: event.number)
+        events = self.events
+        # While everything is heard no number is missing.
+        at = number - events[0].number if events else 0
+        if 0 <= at < len(events) and events[at].number == number:
+            return at
+        return bisect_left(events, number, key=lambda event: event.number)
 
     def find(self, event: Event) -> Packet | None:
         """The packet that a `device.sent` or `device.received` event is about, if it is shown."""

@@ -9,9 +9,10 @@ It needs the events of the machine at the sending end. RFC 5681 for what the nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from math import nan
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labstack.core.events import Event
 from labstack.observe import look
@@ -46,8 +47,7 @@ _PHASES = {
 }  # fmt: skip
 
 
-@dataclass(slots=True, frozen=True)
-class Point:
+class Point(NamedTuple):
     """The windows from `time` (seconds) on, in bytes; `ssthresh` is None while it is infinite."""
 
     time: float
@@ -70,7 +70,12 @@ class WindowChart(Chart):
             for event in trace.events
             if event.fields.get("local") == local and event.fields.get("peer") == peer
         ]
-        self.points = [self._point(event) for event in mine if event.rule.name == "tcp.window"]
+        sizes = itemgetter("cwnd", "ssthresh", "in_flight", "peer_window")
+        self.points = [
+            Point(trace.seconds(event.time), *sizes(event.fields))
+            for event in mine
+            if event.rule.name == "tcp.window"
+        ]
         if not self.points:
             raise ValueError(
                 f"{local} reported no window towards {peer}: "
@@ -107,11 +112,6 @@ class WindowChart(Chart):
         """These windows with others laid over them: those of a `LinuxFlow`, or of another `WindowChart`."""
         return Beside(self, *others)
 
-    def _point(self, event: Event) -> Point:
-        fields: dict[str, Any] = dict(event.fields)
-        sizes = (fields[name] for name in ("cwnd", "ssthresh", "in_flight", "peer_window"))
-        return Point(self._seconds(event.time), *sizes)
-
     def _phases(self, events: list[Event]) -> list[tuple[float, float, str]]:
         starts = [(self._seconds(event.time), str(event.fields.get("phase"))) for event in events]
         ends = [time for time, _ in starts[1:]] + [self.end]
@@ -132,7 +132,7 @@ class WindowChart(Chart):
 
     def _numbers(self) -> tuple[list[str], list[tuple[Any, ...]]]:
         columns = ["time s", "cwnd", "ssthresh", "in flight", "peer's window"]
-        return columns, [(p.time, p.cwnd, p.ssthresh, p.in_flight, p.peer_window) for p in self.points]
+        return columns, list(self.points)
 
     def _thresholds(self) -> list[str]:
         words = []
@@ -150,20 +150,19 @@ class WindowChart(Chart):
         return words
 
     def _draw(self, axes: Axes) -> None:
-        times = [point.time for point in self.points] + [self.end]
-        top = max(max(point.cwnd, point.in_flight) for point in self.points)
+        at, cwnd, ssthresh, flight, peer = zip(*self.points, strict=True)
+        times = [*at, self.end]
+        top = max(*cwnd, *flight)
 
-        def line(values: list[float], **how: Any) -> None:
+        def line(values: Sequence[float], **how: Any) -> None:
             axes.step(times, [*values, values[-1]], where="post", **how)
 
-        line([point.cwnd for point in self.points], color=look.BLUE, linewidth=2.2, label="cwnd")
-        threshold = [nan if point.ssthresh is None else float(point.ssthresh) for point in self.points]
-        if any(value == value for value in threshold):
+        line(cwnd, color=look.BLUE, linewidth=2.2, label="cwnd")
+        if any(ssthresh):
+            threshold = [value or nan for value in ssthresh]
             line(threshold, color=look.VERMILION, linewidth=1.3, linestyle=(0, (4, 2)), label="ssthresh")
-        flight: list[float] = [point.in_flight for point in self.points]
         axes.fill_between(times, [*flight, flight[-1]], step="post", color=look.FILLED, alpha=0.75,
                           linewidth=0, label="in flight")  # fmt: skip
-        peer: list[float] = [point.peer_window for point in self.points]
         if min(peer) <= 1.6 * top:
             line(peer, color=look.GREEN, linewidth=1.5, linestyle=(0, (1, 1)), label="peer's window")
         else:
