@@ -9,21 +9,50 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Generator
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from jupyter_client.connect import LocalPortCache
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 
 # A shell starts what runs in the background with Ctrl-C ignored, and children inherit that. Some tests
 # send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class OwnPorts(LocalPortCache):
+    """The ports of the notebooks' kernels. jupyter_client asks the system for free ones, which the kernel
+    takes a second later: by then the system may have given one away, to a kernel of the worker beside this
+    one. These are below those that the system gives, and each worker has its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first = 10_000 + 2_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        self._ports = cycle(range(first, first + 2_000))
+
+    def find_available_port(self, ip: str) -> int:
+        for port in self._ports:
+            with socket.socket() as probe:
+                try:
+                    probe.bind((ip, port))
+                except OSError:
+                    continue
+            if port not in self.currently_used_ports:
+                break
+        self.currently_used_ports.add(port)
+        return port
+
+
+OwnPorts.instance()  # from now on every LocalPortCache is this one
 
 # A test that is green today and red tomorrow on the same code teaches nothing: in CI hypothesis draws
 # the same examples each time. Elsewhere it goes on looking for new ones.
