@@ -13,6 +13,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export UV_SYSTEM_CERTS = 1
 # An environment that happens to be active is not the one to install into.
 unexport VIRTUAL_ENV
+# Every notebook has a Python of its own: to compile all of pandas for each anew takes longer than to run it.
+unexport PYTHONDONTWRITEBYTECODE
 
 LAB_FLAGS ?=
 ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)

@@ -55,6 +55,6 @@ c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.py", "*.pyc"
 
 c.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE\nraise NotImplementedError('this is your part')"}
 
-c.Execute.timeout = 60  # seconds for a cell: a few stories, each of which the judge ends after 10
+c.Execute.timeout = 40  # seconds for a cell: one story, which the judge ends after 30, and the package's own
 whole = Autograde.class_traits()["autograde_preprocessors"].default_args[0]
 c.Autograde.autograde_preprocessors = [OnlyWhatCounts, *whole]
