@@ -141,8 +141,10 @@ def test_an_end_without_a_word(hosts: tuple[Host, Host], suppress: bool) -> None
         wrap(contexts()[1], b.listen(443), server_side=True).accept()[0].close()
 
     b.spawn(rude)
-    tls = wrap(contexts()[0], a.connect(("b", 443)), server_hostname="b", suppress_ragged_eofs=suppress)
-    if suppress:
+    client = contexts()[0]
+    tls = wrap(client, a.connect(("b", 443)), server_hostname="b", suppress_ragged_eofs=suppress)
+    # With OpenSSL 3, Python before 3.11.4 takes any end for a proper one.
+    if suppress or client.options & ssl.OP_IGNORE_UNEXPECTED_EOF:
         assert tls.recv(10) == b""
     else:
         with pytest.raises(ssl.SSLEOFError):
