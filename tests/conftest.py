@@ -36,20 +36,23 @@ class OwnPorts(LocalPortCache):
 
     def __init__(self) -> None:
         super().__init__()
-        first = 10_000 + 2_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-        self._ports = cycle(range(first, first + 2_000))
+        first = 10_000 + 200 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        self._ports = cycle(range(first, first + 200))
 
     def find_available_port(self, ip: str) -> int:
-        for port in self._ports:
-            with socket.socket() as probe:
-                try:
-                    probe.bind((ip, port))
-                except OSError:
-                    continue
-            if port not in self.currently_used_ports:
-                break
-        self.currently_used_ports.add(port)
+        used = self.currently_used_ports
+        port = next(port for port in self._ports if port not in used and _is_free(ip, port))
+        used.add(port)
         return port
+
+
+def _is_free(ip: str, port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((ip, port))
+        except OSError:
+            return False
+    return True
 
 
 OwnPorts.instance()  # from now on every LocalPortCache is this one

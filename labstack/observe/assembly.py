@@ -185,7 +185,7 @@ class Assembly:
         if flow is None:
             return
         back = turned(flow)
-        if flow not in self.flows and back not in self.flows:
+        if back not in self.flows:
             self.flows[flow] = None
         tcp = packet.tcp
         if tcp is None:

@@ -72,7 +72,7 @@ class WindowChart(Chart):
         ]
         sizes = itemgetter("cwnd", "ssthresh", "in_flight", "peer_window")
         self.points = [
-            Point(trace.seconds(event.time), *sizes(event.fields))
+            Point(self._seconds(event.time), *sizes(event.fields))
             for event in mine
             if event.rule.name == "tcp.window"
         ]
